@@ -1,0 +1,47 @@
+/**
+ * The doors between a device and the machine around it: registers, interrupts, messages, DMA.
+ * @module
+ */
+
+/** Something with registers. Accesses are little-endian bytes, as a bus carries them. */
+export interface MmioDevice {
+  /** Reads `into.length` bytes at `offset`; what is not there reads as zero. */
+  read(offset: number, into: Uint8Array): void;
+  /** Writes bytes at `offset`; what is not there, or not writable, is ignored. */
+  write(offset: number, from: Uint8Array): void;
+}
+
+/** A wired interrupt. */
+export interface IrqLine {
+  /** Level: stays until it is taken away. */
+  set(asserted: boolean): void;
+  /** Edge: once. */
+  pulse(): void;
+}
+
+/** Carries a message-signalled interrupt to where no RAM is. */
+export interface MsiPort {
+  /** Writes 32-bit `data` at `gpa`; false when nothing is there. */
+  send(gpa: number, data: number): boolean;
+}
+
+/** Who makes a transaction. */
+export interface Requester {
+  /** StreamID: the requester ID of a PCI function. */
+  readonly streamId: number;
+  /** SubstreamID (PASID), or -1 for a transaction without one. */
+  readonly substreamId: number;
+}
+
+/**
+ * An endpoint's way to memory. Addresses are IOVAs as two unsigned 32-bit words. A transaction is translated page by
+ * page; false means that some page of it was terminated with an abort, and pages before it may have been done.
+ */
+export interface DmaPort {
+  /** Reads `into.length` bytes. */
+  read(requester: Requester, lo: number, hi: number, into: Uint8Array): boolean;
+  /** Writes `from.length` bytes. */
+  write(requester: Requester, lo: number, hi: number, from: Uint8Array): boolean;
+  /** Writes one 32-bit message, to RAM or to an interrupt controller's doorbell. */
+  message(requester: Requester, lo: number, hi: number, data: number): boolean;
+}

@@ -1,0 +1,152 @@
+/**
+ * Guest RAM as the device sees it: records, words and bytes by guest physical address, with bounds.
+ *
+ * The guest writes its memory while we read it. Each record is therefore copied once, quad by quad (each quad
+ * single-copy atomic, IHI 0070 §3.21), and decoded from the copy.
+ * @module
+ */
+
+/** A fixed-size record of guest memory: the same bytes as 64-bit quads, 32-bit words and bytes. */
+export class Entry {
+  /** 64-bit view; the unit of atomicity. */
+  readonly quads: BigUint64Array;
+  /** 32-bit view; the unit of decoding. */
+  readonly words: Uint32Array;
+  /** Byte view. */
+  readonly bytes: Uint8Array;
+
+  /** An entry of `sizeBytes` zero bytes; a multiple of 8. */
+  constructor(sizeBytes: number) {
+    const buffer = new ArrayBuffer(sizeBytes);
+    this.quads = new BigUint64Array(buffer);
+    this.words = new Uint32Array(buffer);
+    this.bytes = new Uint8Array(buffer);
+  }
+}
+
+/**
+ * What the device may do with guest memory. Every method returns false, having changed nothing, when any byte of
+ * the range is not RAM (or, for stores, not writable) or when an aligned access is not aligned to its unit.
+ */
+export interface GuestMemory {
+  /** Copies a record at `gpa` (8-byte aligned) into `into`, each quad atomically. */
+  fetch(gpa: number, into: Entry): boolean;
+  /** Copies a record to `gpa` (8-byte aligned), each quad atomically. */
+  store(gpa: number, from: Entry): boolean;
+  /** Stores one 32-bit word at `gpa` (4-byte aligned). */
+  store32(gpa: number, value: number): boolean;
+  /** Copies bytes from `gpa`. */
+  read(gpa: number, into: Uint8Array): boolean;
+  /** Copies bytes to `gpa`. */
+  write(gpa: number, from: Uint8Array): boolean;
+}
+
+/** One contiguous piece of RAM. */
+class Slot {
+  readonly gpa: number;
+  readonly end: number;
+  readonly writable: boolean;
+  readonly quads: BigUint64Array;
+  readonly words: Uint32Array;
+  readonly bytes: Uint8Array;
+
+  constructor(gpa: number, buffer: ArrayBufferLike, writable: boolean) {
+    this.gpa = gpa;
+    this.end = gpa + buffer.byteLength;
+    this.writable = writable;
+    this.quads = new BigUint64Array(buffer);
+    this.words = new Uint32Array(buffer);
+    this.bytes = new Uint8Array(buffer);
+  }
+}
+
+/**
+ * RAM made of buffers: plain arrays in tests and embedders, mapped shared memory in a VMM.
+ *
+ * ```ts
+ * import { Entry, GuestRam } from "./guest_memory.ts";
+ * const ram = new GuestRam();
+ * ram.map(0x4000_0000, new ArrayBuffer(0x1000));
+ * const record = new Entry(16);
+ * console.assert(ram.fetch(0x4000_0ff0, record) && !ram.fetch(0x4000_0ff8, record));
+ * ```
+ */
+export class GuestRam implements GuestMemory {
+  #slots: readonly Slot[] = [];
+  #last: Slot = new Slot(0, new ArrayBuffer(0), false);
+
+  /**
+   * Adds RAM at `gpa` (page aligned); the buffer's length, a multiple of 8, is its size.
+   * Returns false when the range overlaps RAM that is already there.
+   */
+  map(gpa: number, buffer: ArrayBufferLike, writable: boolean = true): boolean {
+    const slot = new Slot(gpa, buffer, writable);
+    if (this.#slots.some((other) => slot.gpa < other.end && other.gpa < slot.end)) return false;
+    this.#slots = [...this.#slots, slot].sort((a, b) => a.gpa - b.gpa);
+    return true;
+  }
+
+  /** Removes the RAM that starts at `gpa`; afterwards nothing here refers to its buffer. Returns false if there is none. */
+  unmap(gpa: number): boolean {
+    const rest = this.#slots.filter((slot) => slot.gpa !== gpa);
+    const found = rest.length < this.#slots.length;
+    this.#slots = rest;
+    this.#last = new Slot(0, new ArrayBuffer(0), false);
+    return found;
+  }
+
+  /** Total RAM in bytes. */
+  get sizeBytes(): number {
+    return this.#slots.reduce((sum, slot) => sum + slot.end - slot.gpa, 0);
+  }
+
+  fetch(gpa: number, into: Entry): boolean {
+    const slot = this.#find(gpa, into.bytes.length);
+    if (slot === undefined || gpa % 8 !== 0) return false;
+    const from = slot.quads;
+    const to = into.quads;
+    const first = (gpa - slot.gpa) / 8;
+    for (let i = 0; i < to.length; i++) to[i] = from[first + i];
+    return true;
+  }
+
+  store(gpa: number, from: Entry): boolean {
+    const slot = this.#find(gpa, from.bytes.length);
+    if (slot === undefined || !slot.writable || gpa % 8 !== 0) return false;
+    const to = slot.quads;
+    const first = (gpa - slot.gpa) / 8;
+    for (let i = 0; i < from.quads.length; i++) to[first + i] = from.quads[i];
+    return true;
+  }
+
+  store32(gpa: number, value: number): boolean {
+    const slot = this.#find(gpa, 4);
+    if (slot === undefined || !slot.writable || gpa % 4 !== 0) return false;
+    slot.words[(gpa - slot.gpa) / 4] = value;
+    return true;
+  }
+
+  read(gpa: number, into: Uint8Array): boolean {
+    const slot = this.#find(gpa, into.length);
+    if (slot === undefined) return false;
+    const first = gpa - slot.gpa;
+    into.set(slot.bytes.subarray(first, first + into.length));
+    return true;
+  }
+
+  write(gpa: number, from: Uint8Array): boolean {
+    const slot = this.#find(gpa, from.length);
+    if (slot === undefined || !slot.writable) return false;
+    slot.bytes.set(from, gpa - slot.gpa);
+    return true;
+  }
+
+  #find(gpa: number, sizeBytes: number): Slot | undefined {
+    const last = this.#last;
+    if (gpa >= last.gpa && gpa + sizeBytes <= last.end) return last;
+    for (const slot of this.#slots) {
+      if (gpa >= slot.gpa && gpa + sizeBytes <= slot.end) return this.#last = slot;
+    }
+    return undefined;
+  }
+}
