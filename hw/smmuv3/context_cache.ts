@@ -1,0 +1,50 @@
+/**
+ * Cached configuration of streams, bounded. Only valid configuration is kept. IHI 0070 §3.21.2, §4.3.
+ * @module
+ */
+import type { Requester } from "../device.ts";
+import type { Context } from "./context.ts";
+
+const SLOTS = 256;
+
+/** Contexts by StreamID and SubstreamID; a new one may push out another. */
+export class ContextCache {
+  readonly #slots: (Context | undefined)[] = new Array(SLOTS).fill(undefined);
+
+  /** The context for a requester, if it is cached. */
+  find(requester: Requester): Context | undefined {
+    const context = this.#slots[slotOf(requester.streamId, requester.substreamId)];
+    return context !== undefined && context.streamId === requester.streamId &&
+        context.substreamId === requester.substreamId
+      ? context
+      : undefined;
+  }
+
+  /** Keeps a context. */
+  insert(context: Context): void {
+    this.#slots[slotOf(context.streamId, context.substreamId)] = context;
+  }
+
+  /** Drops all contexts of the streams from `first` to `first + count - 1`. */
+  invalidateStreams(first: number, count: number): void {
+    this.#drop((context) => context.streamId >= first && context.streamId < first + count);
+  }
+
+  /** Drops the context of one substream; `substreamId` 0 also serves requests without one. */
+  invalidateSubstream(streamId: number, substreamId: number): void {
+    this.#drop((context) =>
+      context.streamId === streamId && Math.max(context.substreamId, 0) === substreamId
+    );
+  }
+
+  #drop(matches: (context: Context) => boolean): void {
+    for (let i = 0; i < SLOTS; i++) {
+      const context = this.#slots[i];
+      if (context !== undefined && matches(context)) this.#slots[i] = undefined;
+    }
+  }
+}
+
+function slotOf(streamId: number, substreamId: number): number {
+  return (streamId ^ (streamId >>> 8) ^ ((substreamId + 1) * 37)) & (SLOTS - 1);
+}

@@ -1,0 +1,63 @@
+/**
+ * The event queue: records out, overflow, interrupt. IHI 0070 §3.5.2 Event queue, §7.2 Event queue, §7.4 overflow.
+ * @module
+ */
+import { get, getAddress } from "../bits.ts";
+import type { Entry, GuestMemory } from "../guest_memory.ts";
+import type { Features } from "./features.ts";
+import { advance, indexMask, isEmpty, isFull, slotOf } from "./queue.ts";
+import type { RegisterFile } from "./register_file.ts";
+import { EVENT_SIZE } from "./spec/events.ts";
+import { CR0, QUEUE_BASE, REG } from "./spec/registers.ts";
+
+const OVERFLOW = 0x8000_0000;
+
+/** What became of a record. */
+export const Recorded = {
+  /** Written; the queue was not empty before. */
+  Yes: 0,
+  /** Written into an empty queue: the guest is to be told. */
+  First: 1,
+  /** Dropped: the queue is disabled, in error, or full. */
+  Dropped: 2,
+  /** Dropped because the queue's memory could not be written. */
+  Aborted: 3,
+} as const;
+
+/** Writes event records to guest memory. */
+export class EventQueue {
+  readonly #registers: RegisterFile;
+  readonly #base: Uint32Array;
+  readonly #cr0: Uint32Array;
+  readonly #memory: GuestMemory;
+  readonly #features: Features;
+
+  /** The queue that the registers describe; they are read on each use. */
+  constructor(registers: RegisterFile, memory: GuestMemory, features: Features) {
+    this.#registers = registers;
+    this.#base = registers.view(REG.EVENTQ_BASE);
+    this.#cr0 = registers.view(REG.CR0);
+    this.#memory = memory;
+    this.#features = features;
+  }
+
+  /** Writes a record, or drops it; `inError` while EVENTQ_ABT_ERR is active. Returns one of `Recorded`. */
+  write(record: Entry, inError: boolean): number {
+    if (get(this.#cr0, CR0.EVENTQEN) === 0 || inError) return Recorded.Dropped;
+    const log2size = Math.min(get(this.#base, QUEUE_BASE.LOG2SIZE), this.#features.log2EventQueue);
+    const prod = this.#registers.get(REG.EVENTQ_PROD);
+    const cons = this.#registers.get(REG.EVENTQ_CONS);
+    if (isFull(prod, cons, log2size)) {
+      // A second overflow before the first is acknowledged must not look like the acknowledgement.
+      if (((prod ^ cons) & OVERFLOW) === 0) this.#registers.set(REG.EVENTQ_PROD, prod ^ OVERFLOW);
+      return Recorded.Dropped;
+    }
+    const base = getAddress(this.#base, QUEUE_BASE.ADDR);
+    const gpa = base - base % (EVENT_SIZE << log2size) + slotOf(prod, log2size) * EVENT_SIZE;
+    if (gpa >= 2 ** this.#features.oas || !this.#memory.store(gpa, record)) return Recorded.Aborted;
+    const wasEmpty = isEmpty(prod, cons, log2size);
+    const next = advance(prod & indexMask(log2size), log2size);
+    this.#registers.set(REG.EVENTQ_PROD, (prod & OVERFLOW) | next);
+    return wasEmpty ? Recorded.First : Recorded.Yes;
+  }
+}

@@ -1,0 +1,49 @@
+/**
+ * The registers as one array of words with write masks. IHI 0070 §6.2 Register overview.
+ *
+ * The array is provided by the host: a plain buffer where accesses trap, shared memory where they do not.
+ * @module
+ */
+import { PAGE0_ALIAS, REG, type Register, REGISTER_SPACE_SIZE } from "./spec/registers.ts";
+
+const WRITABLE = new Uint32Array(REGISTER_SPACE_SIZE / 4);
+for (const { offset, writable } of Object.values(REG) as Register[]) {
+  writable.forEach((mask, i) => WRITABLE[offset / 4 + i] = mask);
+}
+
+/** Storage of the register space; what an access means beyond storing is the device's business. */
+export class RegisterFile {
+  /** All words; word `offset / 4` is the register at `offset`. */
+  readonly words: Uint32Array;
+
+  /** Registers over `buffer`, whose length is the register space's. */
+  constructor(buffer: ArrayBufferLike = new ArrayBuffer(REGISTER_SPACE_SIZE)) {
+    this.words = new Uint32Array(buffer, 0, REGISTER_SPACE_SIZE / 4);
+  }
+
+  /** The offset at which the register really is: page-0 aliases of page-1 registers are resolved. */
+  static resolve(offset: number): number {
+    return PAGE0_ALIAS[offset] ?? offset;
+  }
+
+  /** The bits that software can write in the word at `offset`; zero for what is reserved or read-only. */
+  static writable(offset: number): number {
+    return WRITABLE[offset >>> 2];
+  }
+
+  /** Reads the word of a register. */
+  get(register: Register): number {
+    return this.words[register.offset >>> 2];
+  }
+
+  /** Sets the word of a register, whatever software may write there. */
+  set(register: Register, value: number): void {
+    this.words[register.offset >>> 2] = value;
+  }
+
+  /** The word or words of a register, for reading its fields. */
+  view(register: Register): Uint32Array {
+    const first = register.offset >>> 2;
+    return this.words.subarray(first, first + 2);
+  }
+}

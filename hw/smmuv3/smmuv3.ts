@@ -1,0 +1,261 @@
+/**
+ * An Arm SMMUv3: what software sees at its registers, and the way of DMA through it. IHI 0070 §6.3.
+ *
+ * A write has taken effect when it returns: acknowledge registers, consumed commands and completion messages of
+ * CMD_SYNC are in place before the guest's next instruction.
+ *
+ * ```ts
+ * import { GuestRam } from "../guest_memory.ts";
+ * import { SmmuV3 } from "./smmuv3.ts";
+ * const ram = new GuestRam();
+ * ram.map(0x4000_0000, new ArrayBuffer(0x10_0000));
+ * const smmu = new SmmuV3({ memory: ram });
+ * smmu.write32(0x20, 0b1000); // CR0.CMDQEN
+ * console.assert(smmu.read32(0x24) === 0b1000); // CR0ACK
+ * ```
+ * @module
+ */
+import { get, maskOf, set } from "../bits.ts";
+import type { DmaPort, MmioDevice, MsiPort } from "../device.ts";
+import type { GuestMemory } from "../guest_memory.ts";
+import { CommandQueue } from "./command_queue.ts";
+import type { CommandTarget } from "./commands.ts";
+import { TranslatedDma } from "./dma.ts";
+import { EventQueue, Recorded } from "./event_queue.ts";
+import type { Fault } from "./fault.ts";
+import { type Features, features, identify } from "./features.ts";
+import { type InterruptLines, Interrupts } from "./interrupts.ts";
+import type { Observer } from "./observer.ts";
+import { RegisterFile } from "./register_file.ts";
+import {
+  CERROR,
+  CR0,
+  CR1,
+  GBPA,
+  GERROR,
+  IRQ_CTRL,
+  REG,
+  REGISTER_SPACE_SIZE,
+} from "./spec/registers.ts";
+import { Translator } from "./translate.ts";
+
+/** What a device is made of. */
+export interface SmmuV3Options {
+  /** Guest memory: tables, queues and the target of DMA. */
+  readonly memory: GuestMemory;
+  /** Choices among the features; the rest is the default. */
+  readonly features?: Partial<Features>;
+  /** Wired interrupts. */
+  readonly lines?: InterruptLines;
+  /** Takes messages to addresses where no RAM is. */
+  readonly msi?: MsiPort;
+  /** Watches the device. */
+  readonly observer?: Observer;
+  /** Storage of the registers, 128 KiB; a new buffer by default. */
+  readonly registers?: ArrayBufferLike;
+  /** Size of the TLB, as log2 of its sets of four entries. */
+  readonly log2tlbSets?: number;
+}
+
+type GlobalError = (typeof GERROR)[keyof typeof GERROR];
+
+const CR1_TABLE = maskOf(CR1.TABLE_IC, CR1.TABLE_OC, CR1.TABLE_SH);
+const CR1_QUEUE = maskOf(CR1.QUEUE_IC, CR1.QUEUE_OC, CR1.QUEUE_SH);
+const SMMUEN = maskOf(CR0.SMMUEN);
+const EVENTQEN = maskOf(CR0.EVENTQEN);
+const CMDQEN = maskOf(CR0.CMDQEN);
+
+/** The device. */
+export class SmmuV3 implements MmioDevice {
+  /** The chosen features. */
+  readonly features: Features;
+  /** The way of endpoints to memory. */
+  readonly dma: DmaPort;
+
+  readonly #registers: RegisterFile;
+  readonly #translator: Translator;
+  readonly #commands: CommandQueue;
+  readonly #events: EventQueue;
+  readonly #interrupts: Interrupts;
+  readonly #observer: Observer | undefined;
+
+  /** A device in its reset state; throws a RangeError when the features cannot be. */
+  constructor(options: SmmuV3Options) {
+    const { memory, msi, observer } = options;
+    this.features = features(options.features);
+    this.#observer = observer;
+    const registers = this.#registers = new RegisterFile(options.registers);
+    this.#interrupts = new Interrupts(
+      registers,
+      memory,
+      this.features,
+      options.lines ?? {},
+      msi,
+      observer,
+    );
+    this.#events = new EventQueue(registers, memory, this.features);
+    this.#translator = new Translator(
+      registers,
+      memory,
+      this.features,
+      (fault) => this.#record(fault),
+      observer,
+      options.log2tlbSets ?? 10,
+    );
+    const target: CommandTarget = {
+      contexts: this.#translator.contexts,
+      tlb: this.#translator.tlb,
+      sync: (gpa, data) => this.#sync(gpa, data),
+    };
+    this.#commands = new CommandQueue(registers, memory, this.features, target, observer);
+    this.dma = new TranslatedDma(this.#translator, memory, msi, observer);
+    this.reset();
+  }
+
+  /** Returns every register to its reset value and forgets everything cached. */
+  reset(): void {
+    this.#registers.words.fill(0);
+    identify(this.#registers.words, this.features);
+    this.#translator.contexts.invalidateStreams(0, 2 ** 32);
+    this.#translator.tlb.invalidateAll();
+  }
+
+  /** Reads 4 or 8 bytes, aligned; other accesses read zero. */
+  read(offset: number, into: Uint8Array): void {
+    into.fill(0);
+    if (!isAccess(offset, into.length)) return;
+    for (let i = 0; i < into.length; i += 4) {
+      const value = this.read32(offset + i);
+      for (let byte = 0; byte < 4; byte++) into[i + byte] = value >>> (8 * byte);
+    }
+  }
+
+  /** Writes 4 or 8 bytes, aligned; other accesses are ignored. */
+  write(offset: number, from: Uint8Array): void {
+    if (!isAccess(offset, from.length)) return;
+    for (let i = 0; i < from.length; i += 4) {
+      const value = from[i] | (from[i + 1] << 8) | (from[i + 2] << 16) | (from[i + 3] << 24);
+      this.write32(offset + i, value >>> 0);
+    }
+  }
+
+  /** Reads the 32-bit register, or half register, at `offset`. */
+  read32(offset: number): number {
+    return this.#registers.words[RegisterFile.resolve(offset) >>> 2] ?? 0;
+  }
+
+  /** Writes the 32-bit register, or half register, at `offset`; has taken effect when it returns. */
+  write32(offset: number, value: number): void {
+    const at = RegisterFile.resolve(offset);
+    const writable = RegisterFile.writable(at) & this.#unguarded(at);
+    if (writable === 0) return;
+    const { words } = this.#registers;
+    const old = words[at >>> 2];
+    words[at >>> 2] = (old & ~writable) | (value & writable);
+    this.#react(at, old);
+  }
+
+  /** What a write to the register at `offset` sets in motion. */
+  #react(offset: number, old: number): void {
+    const registers = this.#registers;
+    switch (offset) {
+      case REG.CR0.offset:
+        registers.set(REG.CR0ACK, registers.get(REG.CR0));
+        this.#consume();
+        break;
+      case REG.IRQ_CTRL.offset:
+        registers.set(REG.IRQ_CTRLACK, registers.get(REG.IRQ_CTRL));
+        break;
+      case REG.GBPA.offset: {
+        // §6.3.14: a write without UPDATE changes nothing; with it, the update is complete when UPDATE reads 0.
+        const gbpa = registers.view(REG.GBPA);
+        if (get(gbpa, GBPA.UPDATE) === 0) registers.set(REG.GBPA, old);
+        else set(gbpa, GBPA.UPDATE, 0);
+        break;
+      }
+      case REG.GERRORN.offset:
+      case REG.CMDQ_PROD.offset:
+        this.#consume();
+        break;
+    }
+  }
+
+  /** The bits of a register that are not guarded against writes just now. §6.3, "write ignored when". */
+  #unguarded(offset: number): number {
+    const cr0 = this.#registers.get(REG.CR0);
+    const irqs = this.#registers.view(REG.IRQ_CTRL);
+    switch (offset) {
+      case REG.CR1.offset:
+        return ((cr0 & SMMUEN) === 0 ? CR1_TABLE : 0) |
+          ((cr0 & (CMDQEN | EVENTQEN)) === 0 ? CR1_QUEUE : 0);
+      case REG.CR2.offset:
+      case REG.STRTAB_BASE.offset:
+      case REG.STRTAB_BASE.offset + 4:
+      case REG.STRTAB_BASE_CFG.offset:
+        return (cr0 & SMMUEN) === 0 ? ~0 : 0;
+      case REG.CMDQ_BASE.offset:
+      case REG.CMDQ_BASE.offset + 4:
+      case REG.CMDQ_CONS.offset:
+        return (cr0 & CMDQEN) === 0 ? ~0 : 0;
+      case REG.EVENTQ_BASE.offset:
+      case REG.EVENTQ_BASE.offset + 4:
+      case REG.EVENTQ_PROD.offset:
+        return (cr0 & EVENTQEN) === 0 ? ~0 : 0;
+      case REG.EVENTQ_IRQ_CFG0.offset:
+      case REG.EVENTQ_IRQ_CFG0.offset + 4:
+      case REG.EVENTQ_IRQ_CFG1.offset:
+      case REG.EVENTQ_IRQ_CFG2.offset:
+        return this.features.msi && get(irqs, IRQ_CTRL.EVENTQ_IRQEN) === 0 ? ~0 : 0;
+      case REG.GERROR_IRQ_CFG0.offset:
+      case REG.GERROR_IRQ_CFG0.offset + 4:
+      case REG.GERROR_IRQ_CFG1.offset:
+      case REG.GERROR_IRQ_CFG2.offset:
+        return this.features.msi && get(irqs, IRQ_CTRL.GERROR_IRQEN) === 0 ? ~0 : 0;
+      default:
+        return ~0;
+    }
+  }
+
+  #consume(): void {
+    if ((this.#registers.get(REG.CR0) & CMDQEN) === 0) return;
+    if (this.#isActive(GERROR.CMDQ_ERR)) return;
+    if (this.#commands.consume() !== CERROR.NONE) this.#raise(GERROR.CMDQ_ERR);
+  }
+
+  #sync(gpa: number, data: number): void {
+    if (!this.#interrupts.cmdSync(gpa, data)) this.#raise(GERROR.MSI_CMDQ_ABT_ERR);
+  }
+
+  #record(fault: Fault): void {
+    const recorded = this.#events.write(fault.record, this.#isActive(GERROR.EVENTQ_ABT_ERR));
+    this.#observer?.event(fault.record.words, recorded <= Recorded.First);
+    if (recorded === Recorded.Aborted) this.#raise(GERROR.EVENTQ_ABT_ERR);
+    if (recorded === Recorded.First && !this.#interrupts.eventq()) {
+      this.#raise(GERROR.MSI_EVENTQ_ABT_ERR);
+    }
+  }
+
+  #isActive(error: GlobalError): boolean {
+    const difference = this.#registers.get(REG.GERROR) ^ this.#registers.get(REG.GERRORN);
+    return (difference & maskOf(error)) !== 0;
+  }
+
+  #raise(error: GlobalError): void {
+    // §7.5: an aborted GERROR message is itself recorded, but raises no interrupt.
+    if (this.#activate(error) && !this.#interrupts.gerror()) {
+      this.#activate(GERROR.MSI_GERROR_ABT_ERR);
+    }
+  }
+
+  /** Makes a global error active; one that is active already stays as it is. §7.5 Global error recording. */
+  #activate(error: GlobalError): boolean {
+    if (this.#isActive(error)) return false;
+    this.#registers.set(REG.GERROR, this.#registers.get(REG.GERROR) ^ maskOf(error));
+    return true;
+  }
+}
+
+function isAccess(offset: number, sizeBytes: number): boolean {
+  return (sizeBytes === 4 || sizeBytes === 8) && offset % sizeBytes === 0 &&
+    offset >= 0 && offset + sizeBytes <= REGISTER_SPACE_SIZE;
+}

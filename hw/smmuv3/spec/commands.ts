@@ -1,0 +1,63 @@
+/**
+ * Command formats: opcodes, and fields by their bits in the 128-bit record. IHI 0070 §4 Commands.
+ * @module
+ */
+import { address, bits } from "../../bits.ts";
+
+/** Size of a command, in bytes. */
+export const COMMAND_SIZE = 16;
+
+/** Opcodes. §4.1.1 Command opcodes. */
+export const OP = {
+  CMD_PREFETCH_CONFIG: 0x01,
+  CMD_PREFETCH_ADDR: 0x02,
+  CMD_CFGI_STE: 0x03,
+  CMD_CFGI_STE_RANGE: 0x04,
+  CMD_CFGI_CD: 0x05,
+  CMD_CFGI_CD_ALL: 0x06,
+  CMD_TLBI_NH_ALL: 0x10,
+  CMD_TLBI_NH_ASID: 0x11,
+  CMD_TLBI_NH_VA: 0x12,
+  CMD_TLBI_NH_VAA: 0x13,
+  CMD_TLBI_EL2_ALL: 0x20,
+  CMD_TLBI_EL2_ASID: 0x21,
+  CMD_TLBI_EL2_VA: 0x22,
+  CMD_TLBI_EL2_VAA: 0x23,
+  CMD_TLBI_NSNH_ALL: 0x30,
+  CMD_SYNC: 0x46,
+} as const;
+
+/** Fields that every command has. §4.1.2. */
+export const CMD = { Opcode: bits(7, 0), SSec: bits(10) } as const;
+
+/** §4.3 Configuration structure invalidation, §4.2 Prefetch. */
+export const CFGI = {
+  SSV: bits(11),
+  SubstreamID: bits(31, 12),
+  StreamID: bits(63, 32),
+  Leaf: bits(64),
+  Range: bits(68, 64),
+} as const;
+
+/** §4.4 TLB invalidation; `Address` is words 2 and 3 with the low 12 bits cleared. */
+export const TLBI = {
+  NUM: bits(16, 12),
+  SCALE: bits(25, 20),
+  VMID: bits(47, 32),
+  ASID: bits(63, 48),
+  Leaf: bits(64),
+  TTL: bits(73, 72),
+  TG: bits(75, 74),
+} as const;
+
+/** §4.7.3 CMD_SYNC. */
+export const SYNC = {
+  CS: bits(13, 12),
+  MSH: bits(23, 22),
+  MSIAttr: bits(27, 24),
+  MSIData: bits(63, 32),
+  MSIAddress: address(115, 66),
+} as const;
+
+/** Values of CMD_SYNC.CS: how completion is signalled. */
+export const CS = { SIG_NONE: 0, SIG_IRQ: 1, SIG_SEV: 2 } as const;
