@@ -1,0 +1,152 @@
+/**
+ * The guest's device tree: QEMU's own, with an SMMUv3 in front of its PCI functions. Linux
+ * `Documentation/devicetree/bindings/iommu/arm,smmu-v3.yaml` and `bindings/pci/pci-iommu.txt`.
+ * @module
+ */
+import { barPlace, CARRIAGE, type CarriageAddresses, swizzle } from "./carriage.ts";
+import { dumpArguments, type MachineConfiguration } from "./machine_arguments.ts";
+import { runTool, type Tool } from "./tool.ts";
+
+/** The programs that make a device tree. */
+export interface DeviceTreeTools {
+  readonly qemu: Tool;
+  /** The device tree compiler and its companion, 1.6 or newer. */
+  readonly dtc: Tool;
+  readonly fdtget: Tool;
+}
+
+/** A device tree and where it says that the SMMU is. */
+export interface DeviceTree {
+  /** The flattened tree, for QEMU's `-dtb`. */
+  readonly blob: Uint8Array<ArrayBuffer>;
+  readonly addresses: CarriageAddresses;
+}
+
+/** Properties of QEMU's PCI host, as 32-bit cells. */
+export interface PciHost {
+  /** Address and size of ECAM. */
+  readonly reg: readonly number[];
+  /** Windows: type, PCI address, CPU address, size, in 1 + 2 + 2 + 2 cells. */
+  readonly ranges: readonly number[];
+  /** Sixteen rows: slot, 0, 0, pin, controller, its address, and three cells of interrupt. */
+  readonly interruptMap: readonly number[];
+}
+
+/** What is added to QEMU's tree, and what it says. */
+export interface SmmuSource {
+  /** Device tree source that follows QEMU's. */
+  readonly source: string;
+  readonly addresses: CarriageAddresses;
+}
+
+const PCI_HOST = "/pcie@10000000";
+const PROPERTIES = ["reg", "ranges", "interrupt-map"];
+const RANGE_CELLS = 7;
+const MAP_ROWS = 16;
+
+/** `ss` of a range's first cell: 32-bit memory. IEEE 1275 PCI bus binding §2.2.1.1. */
+const MEMORY32 = 0x0200_0000;
+
+/** Cells of a GIC interrupt: a shared one, on a rising edge. Linux `bindings/interrupt-controller/arm,gic.yaml`. */
+const SPI = 0;
+const EDGE_RISING = 1;
+
+/**
+ * Has QEMU describe `machine` in a file of `directory`, and adds the SMMU. Throws an `Error` that names the program that
+ * failed, or what is missing in QEMU's tree.
+ */
+export async function makeDeviceTree(
+  tools: DeviceTreeTools,
+  machine: MachineConfiguration,
+  directory: string,
+  signal?: AbortSignal,
+): Promise<DeviceTree> {
+  const path = `${directory}/qemu.dtb`;
+  await runTool("QEMU", tools.qemu, dumpArguments(machine, path), { signal });
+  const { source, addresses } = smmuSource(await readPciHost(tools.fdtget, path, signal));
+  const quiet = ["-q", "-q"];
+  const base = await runTool("dtc", tools.dtc, ["-I", "dtb", "-O", "dts", ...quiet, path], {
+    signal,
+  });
+  const { stdout } = await runTool("dtc", tools.dtc, ["-I", "dts", "-O", "dtb", ...quiet], {
+    input: new TextDecoder().decode(base.stdout) + source,
+    signal,
+  });
+  return { blob: stdout, addresses };
+}
+
+/**
+ * Writes the source of the SMMU for QEMU's PCI `host`: the node, the map of all requester IDs of buses 0 to 0x7f to equal
+ * StreamIDs, and a 32-bit window that ends below the BAR, so that the guest gives that address to nobody. Throws an
+ * `Error` when the window or the interrupt is not there.
+ */
+export function smmuSource(host: PciHost): SmmuSource {
+  const { cells, bar } = shortenWindow(host.ranges);
+  const { portBus, barSizeBytes } = CARRIAGE;
+  const source = `
+/ {
+	smmu: iommu@${bar.toString(16)} {
+		compatible = "arm,smmu-v3";
+		reg = <0 ${hex(bar)} 0 ${hex(barSizeBytes)}>;
+		interrupts = <${SPI} ${carriageSpi(host.interruptMap)} ${EDGE_RISING}>;
+		interrupt-names = "combined";
+		#iommu-cells = <1>;
+		dma-coherent;
+	};
+};
+
+&{${PCI_HOST}} {
+	bus-range = <0 ${hex(portBus - 1)}>;
+	iommu-map = <0 &smmu 0 ${hex(portBus << 8)}>;
+	ranges = <${cells.map(hex).join(" ")}>;
+};
+`;
+  return { source, addresses: { ecam: address(host.reg, 0), bar } };
+}
+
+/**
+ * The shared peripheral interrupt (0 is INTID 32) of the function that carries the SMMU. Its pin passes the root port by
+ * the usual swizzle; the expander's root bus then counts as bus 0, because QEMU takes the expander's own slot out again.
+ */
+export function carriageSpi(interruptMap: readonly number[]): number {
+  const slot = CARRIAGE.portSlot % 4 << 11;
+  const pin = swizzle(0, CARRIAGE.pin);
+  const width = interruptMap.length / MAP_ROWS;
+  for (let at = 0; at < interruptMap.length; at += width) {
+    const type = interruptMap[at + width - 3];
+    const spi = interruptMap[at + width - 2];
+    const isOurs = interruptMap[at] === slot && interruptMap[at + 3] === pin;
+    if (isOurs && type === SPI && spi !== undefined) return spi;
+  }
+  throw new Error("Cannot find the interrupt of the SMMU in QEMU's device tree");
+}
+
+function shortenWindow(ranges: readonly number[]): { cells: number[]; bar: number } {
+  const cells = [...ranges];
+  for (let at = 0; at + RANGE_CELLS <= cells.length; at += RANGE_CELLS) {
+    if (cells[at] !== MEMORY32) continue;
+    const base = address(cells, at + 3);
+    const bar = barPlace(base, address(cells, at + 5));
+    cells[at + 5] = 0;
+    cells[at + 6] = bar - base;
+    return { cells, bar };
+  }
+  throw new Error("Cannot find the 32-bit window of the PCI host in QEMU's device tree");
+}
+
+async function readPciHost(fdtget: Tool, path: string, signal?: AbortSignal): Promise<PciHost> {
+  const properties = PROPERTIES.flatMap((name) => [PCI_HOST, name]);
+  const { stdout } = await runTool("fdtget", fdtget, ["-t", "x", path, ...properties], { signal });
+  const [reg = [], ranges = [], interruptMap = []] = new TextDecoder().decode(stdout)
+    .split("\n").map((line) => line.trim().split(" ").map((cell) => parseInt(cell, 16)));
+  return { reg, ranges, interruptMap };
+}
+
+/** Two cells as a number. Bus addresses of 52 bits fit. */
+function address(cells: readonly number[], at: number): number {
+  return (cells[at] ?? 0) * 2 ** 32 + (cells[at + 1] ?? 0);
+}
+
+function hex(value: number): string {
+  return `0x${value.toString(16)}`;
+}

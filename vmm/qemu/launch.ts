@@ -1,0 +1,158 @@
+/**
+ * Starts a machine and ends it, so that nothing of it is left behind.
+ * @module
+ */
+import type { CarriageAddresses } from "./carriage.ts";
+import type { ConsoleLines } from "./console_lines.ts";
+import { type DeviceTreeTools, makeDeviceTree } from "./device_tree.ts";
+import { machineArguments, type MachineConfiguration } from "./machine_arguments.ts";
+import { MachineControl, type MachineEnd, type OnReboot } from "./machine_control.ts";
+import { qemuFeatures } from "./qemu_features.ts";
+import { describeEnd, QemuProcess, tiedToUs } from "./qemu_process.ts";
+import type { RuntimeDirectory } from "./runtime_directory.ts";
+
+/** A machine to start. */
+export interface LaunchOptions {
+  readonly tools: DeviceTreeTools;
+  /** Its vfio-user servers must be listening. */
+  readonly machine: MachineConfiguration;
+  /** For QEMU's sockets and the device tree. It stays; its maker removes it. */
+  readonly directory: RuntimeDirectory;
+  /** `restart` when not given. */
+  readonly onReboot?: OnReboot | undefined;
+  /** How long QEMU may take until the guest can run; 30 seconds when not given. */
+  readonly startTimeoutMs?: number | undefined;
+  /** Ends the machine, whether it is still starting or runs. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+const START_MS = 30_000;
+const QUIT_MS = 5_000;
+const LAST_WORDS_MS = 1_000;
+
+/** A machine whose guest runs. */
+export class Machine implements AsyncDisposable {
+  /** The guest's console. Ends when QEMU does. */
+  readonly console: ConsoleLines;
+  /** Where the SMMU is. */
+  readonly addresses: CarriageAddresses;
+  /** Resolves with the cause when QEMU is gone; never rejects. */
+  readonly ended: Promise<MachineEnd>;
+
+  readonly #process: QemuProcess;
+  readonly #control: MachineControl;
+
+  /** Made by `launch()`. */
+  constructor(process: QemuProcess, control: MachineControl, addresses: CarriageAddresses) {
+    this.#process = process;
+    this.#control = control;
+    this.console = process.console;
+    this.addresses = addresses;
+    this.ended = this.#untilEnd();
+  }
+
+  /** How often the guest was restarted. */
+  get reboots(): number {
+    return this.#control.reboots;
+  }
+
+  /** Process identifier of QEMU. */
+  get pid(): number {
+    return this.#process.pid;
+  }
+
+  /** Resets the machine, as its reset button would. */
+  reset(): Promise<void> {
+    return this.#control.reset();
+  }
+
+  /** Ends the machine now; the guest is not asked. Safe to repeat, also after the machine has ended by itself. */
+  async stop(): Promise<MachineEnd> {
+    await end(this.#process, this.#control);
+    return this.ended;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+
+  async #untilEnd(): Promise<MachineEnd> {
+    const cause = await this.#control.ended;
+    const isGone = cause.cause === "failed" && await endsWithin(this.#process, LAST_WORDS_MS);
+    await end(this.#process, this.#control);
+    if (!isGone) return cause;
+    const message = `QEMU ended: ${describeEnd(this.#process, await this.#process.exited)}`;
+    return { cause: "failed", message };
+  }
+}
+
+/**
+ * Makes the device tree, starts QEMU, programs the carriage and lets the guest run. When that fails QEMU is gone and an
+ * `Error` names the step, with QEMU's last words when it had any.
+ */
+export async function launch(options: LaunchOptions): Promise<Machine> {
+  const { tools, machine, directory, signal } = options;
+  const features = await qemuFeatures(tools.qemu, signal);
+  const paths = {
+    deviceTree: directory.file("guest.dtb"),
+    qmp: directory.file("qmp.sock"),
+    qtest: directory.file("qtest.sock"),
+  };
+  const tree = await makeDeviceTree(tools, machine, directory.path, signal);
+  await Deno.writeFile(paths.deviceTree, tree.blob);
+  const args = machineArguments(machine, paths, features);
+  const process = QemuProcess.start(await tiedToUs(tools.qemu, features), args);
+  const control = await takeControl(process, paths, tree.addresses, options);
+  const running = new Machine(process, control, tree.addresses);
+  const stop = (): void => void running.stop();
+  signal?.addEventListener("abort", stop, { once: true });
+  running.ended.then(() => signal?.removeEventListener("abort", stop));
+  return running;
+}
+
+async function takeControl(
+  process: QemuProcess,
+  paths: { readonly qmp: string; readonly qtest: string },
+  addresses: CarriageAddresses,
+  options: LaunchOptions,
+): Promise<MachineControl> {
+  const gone = new AbortController();
+  process.exited.then((status) =>
+    gone.abort(new Error(`Cannot start QEMU: ${describeEnd(process, status)}`))
+  );
+  const signal = options.signal ? AbortSignal.any([options.signal, gone.signal]) : gone.signal;
+  const timeoutMs = options.startTimeoutMs ?? START_MS;
+  try {
+    const connection = { timeoutMs, signal };
+    return await MachineControl.start(paths, addresses, options.onReboot ?? "restart", connection);
+  } catch (error) {
+    // A QEMU that refuses its arguments closes its sockets first and says why a moment later.
+    const isGone = await endsWithin(process, LAST_WORDS_MS);
+    await end(process);
+    options.signal?.throwIfAborted();
+    if (isGone) throw gone.signal.reason;
+    const message = error instanceof Error ? error.message : String(error);
+    const words = process.lastWords;
+    throw new Error(words === "" ? message : `${message}; QEMU says: ${words}`);
+  }
+}
+
+/** Ends QEMU: by asking, by `SIGTERM`, by `SIGKILL`, each when the one before did not help in time. */
+async function end(process: QemuProcess, control?: MachineControl): Promise<void> {
+  const asked = control?.quit();
+  if (!asked || !await endsWithin(process, QUIT_MS)) process.kill("SIGTERM");
+  if (!await endsWithin(process, QUIT_MS)) process.kill("SIGKILL");
+  await process.exited;
+  await asked;
+}
+
+async function endsWithin(process: QemuProcess, timeoutMs: number): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const timer = setTimeout(() => resolve(false), timeoutMs);
+  process.exited.then(() => resolve(true));
+  try {
+    return await promise;
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,148 @@
+/**
+ * One configuration in, the arguments of QEMU out. QEMU `docs/system/invocation.rst`.
+ * @module
+ */
+import type { Board } from "./board.ts";
+import { CARRIAGE, sharesInterrupt } from "./carriage.ts";
+import type { QemuFeatures } from "./qemu_features.ts";
+
+/** A PCI function that we serve, on bus 0. Its StreamID is `slot * 8`. */
+export interface Endpoint {
+  /** Where its vfio-user server listens. */
+  readonly socketPath: string;
+  /** 1 to 30, and not one whose INTA is the line of the SMMU. */
+  readonly slot: number;
+}
+
+/** A guest and the devices that we serve it. */
+export interface MachineConfiguration {
+  readonly board: Board;
+  readonly cpuCount: number;
+  readonly memoryMiB: number;
+  /** Path of an arm64 Linux `Image`. */
+  readonly kernelPath: string;
+  /** Path of an initramfs. */
+  readonly initrdPath?: string | undefined;
+  /** The kernel's command line; what the board needs is added. */
+  readonly commandLine: string;
+  /** Where the vfio-user server of the function that carries the SMMU listens. */
+  readonly smmuSocketPath: string;
+  readonly endpoints: readonly Endpoint[];
+}
+
+/** Files of one run, all of them in its runtime directory. */
+export interface MachinePaths {
+  /** The guest's device tree, which must be there. */
+  readonly deviceTree: string;
+  /** Sockets that QEMU makes. */
+  readonly qmp: string;
+  readonly qtest: string;
+}
+
+/** Slots on bus 0 for `count` endpoints, lowest first, none of which shares the interrupt of the SMMU. */
+export function endpointSlots(count: number): number[] {
+  const slots: number[] = [];
+  for (let slot = 1; slots.length < count; slot++) {
+    if (slot >= CARRIAGE.expanderSlot) {
+      throw new Error(`Cannot place ${count} endpoints on one bus`);
+    }
+    if (!sharesInterrupt(slot)) slots.push(slot);
+  }
+  return slots;
+}
+
+/** The arguments with which QEMU writes its own device tree for this machine to `path` and ends. */
+export function dumpArguments(machine: MachineConfiguration, path: string): string[] {
+  return [...boardArguments(machine, `,dumpdtb=${escape(path)}`), "-display", "none"];
+}
+
+/**
+ * The arguments with which QEMU makes the machine and waits for us: stopped, the console on its standard input and output,
+ * and stopped again when the guest reboots or shuts down. Throws an `Error` for a configuration that cannot work.
+ */
+export function machineArguments(
+  machine: MachineConfiguration,
+  paths: MachinePaths,
+  features: QemuFeatures,
+): string[] {
+  check(machine);
+  return [
+    ...boardArguments(machine, ",memory-backend=ram"),
+    ...["-object", `memory-backend-memfd,id=ram,size=${machine.memoryMiB}M,share=on`],
+    ...["-kernel", machine.kernelPath],
+    ...(machine.initrdPath ? ["-initrd", machine.initrdPath] : []),
+    ...["-append", kernelCommandLine(machine)],
+    ...["-dtb", paths.deviceTree],
+    ...carriageArguments(machine.smmuSocketPath),
+    ...machine.endpoints.flatMap((endpoint) => ["-device", endpointDevice(endpoint)]),
+    ...["-display", "none"],
+    ...["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"],
+    ...["-S", "-action", "reboot=shutdown,shutdown=pause"],
+    ...["-qmp", `unix:${escape(paths.qmp)},server=on,wait=off`],
+    ...["-qtest", `unix:${escape(paths.qtest)},server=on,wait=off`, "-qtest-log", "none"],
+    ...protectionArguments(features),
+  ];
+}
+
+/** The kernel's command line with what the board needs. */
+export function kernelCommandLine({ board, commandLine }: MachineConfiguration): string {
+  // QEMU's GICv3 claims LPIs without having the ITS that serves them, and Linux then passes over the GICv2m frame.
+  return board.gicVersion === "2" ? commandLine : `${commandLine} irqchip.gicv3_nolpi=1`.trim();
+}
+
+function boardArguments(machine: MachineConfiguration, more: string): string[] {
+  const { accelerator, cpu, gicVersion } = machine.board;
+  const msi = gicVersion === "2" ? "" : ",msi=gicv2m";
+  return [
+    ...["-nodefaults", "-no-user-config"],
+    ...["-machine", `virt,gic-version=${gicVersion}${msi}${more}`],
+    ...["-accel", accelerator === "tcg" ? "tcg,thread=multi" : accelerator],
+    ...["-cpu", cpu, "-smp", String(machine.cpuCount), "-m", `${machine.memoryMiB}M`],
+  ];
+}
+
+function carriageArguments(socketPath: string): string[] {
+  const expander = `pxb-pcie,id=smmu-bus,bus=pcie.0,addr=${CARRIAGE.expanderSlot.toString(16)}`;
+  const port = `pcie-root-port,id=smmu-port,bus=smmu-bus,addr=${CARRIAGE.portSlot.toString(16)}`;
+  return [
+    ...["-device", `${expander},bus_nr=${CARRIAGE.portBus}`],
+    ...["-device", `${port},chassis=1,slot=1`],
+    ...["-device", vfioUser("smmu-port", 0, socketPath)],
+  ];
+}
+
+function endpointDevice({ slot, socketPath }: Endpoint): string {
+  return vfioUser("pcie.0", slot, socketPath);
+}
+
+function vfioUser(bus: string, slot: number, path: string): string {
+  const addr = slot.toString(16);
+  return JSON.stringify({ driver: "vfio-user-pci", bus, addr, socket: { type: "unix", path } });
+}
+
+function protectionArguments({ hasSandbox, canExitWithParent }: QemuFeatures): string[] {
+  return [
+    ...(hasSandbox
+      ? ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
+      : []),
+    ...(canExitWithParent ? ["-run-with", "exit-with-parent=on"] : []),
+  ];
+}
+
+function check(machine: MachineConfiguration): void {
+  const taken = new Set<number>();
+  for (const { slot } of machine.endpoints) {
+    const place = `Cannot place an endpoint in slot ${slot}`;
+    if (!Number.isInteger(slot) || slot < 1 || slot >= CARRIAGE.expanderSlot) {
+      throw new Error(`${place}: slots are 1 to ${CARRIAGE.expanderSlot - 1}`);
+    }
+    if (sharesInterrupt(slot)) throw new Error(`${place}: its interrupt is that of the SMMU`);
+    if (taken.has(slot)) throw new Error(`${place}: it is taken`);
+    taken.add(slot);
+  }
+}
+
+/** QEMU's option lists end a value at a comma, and take two for one. */
+function escape(value: string): string {
+  return value.replaceAll(",", ",,");
+}

@@ -1,0 +1,106 @@
+/**
+ * QEMU as a child process: its console, its last words, its end.
+ * @module
+ */
+import { ConsoleLines } from "./console_lines.ts";
+import { lines } from "./lines.ts";
+import type { QemuFeatures } from "./qemu_features.ts";
+import { lastLines, runTool, type Tool } from "./tool.ts";
+
+/** Longest piece of a console line that the reader gets at once, in characters. */
+const LINE_LENGTH = 4096;
+const STDERR_LINES = 20;
+
+/** A running QEMU. */
+export class QemuProcess {
+  /** The guest's console: what QEMU writes to its standard output. Ends when QEMU does. */
+  readonly console = new ConsoleLines();
+  /** Resolves when QEMU has ended and all of its output is read; never rejects. */
+  readonly exited: Promise<Deno.CommandStatus>;
+
+  readonly #child: Deno.ChildProcess;
+  readonly #stderr: string[] = [];
+
+  private constructor(child: Deno.ChildProcess) {
+    this.#child = child;
+    this.exited = this.#run();
+  }
+
+  /** Starts `qemu`; throws an `Error` when there is no such program. */
+  static start(qemu: Tool, args: readonly string[]): QemuProcess {
+    try {
+      const command = new Deno.Command(qemu.command, {
+        args: [...qemu.args, ...args],
+        env: { ...qemu.env },
+        stdin: "null",
+        stdout: "piped",
+        stderr: "piped",
+      });
+      return new QemuProcess(command.spawn());
+    } catch (error) {
+      throw new Error(`Cannot start QEMU: ${error instanceof Error ? error.message : error}`);
+    }
+  }
+
+  /** Process identifier. */
+  get pid(): number {
+    return this.#child.pid;
+  }
+
+  /** The last lines of QEMU's standard error in one line, empty when it printed nothing. */
+  get lastWords(): string {
+    return lastLines(this.#stderr.join("\n"));
+  }
+
+  /** Sends a signal; nothing happens when QEMU has ended. */
+  kill(signal: Deno.Signal): void {
+    try {
+      this.#child.kill(signal);
+    } catch {
+      // It ended by itself.
+    }
+  }
+
+  async #run(): Promise<Deno.CommandStatus> {
+    const [status] = await Promise.all([
+      this.#child.status,
+      this.#readConsole(),
+      this.#readStderr(),
+    ]);
+    return status;
+  }
+
+  async #readConsole(): Promise<void> {
+    for await (const line of lines(this.#child.stdout, LINE_LENGTH)) this.console.push(line);
+    this.console.close();
+  }
+
+  async #readStderr(): Promise<void> {
+    for await (const line of lines(this.#child.stderr, LINE_LENGTH)) {
+      this.#stderr.push(line);
+      if (this.#stderr.length > STDERR_LINES) this.#stderr.shift();
+    }
+  }
+}
+
+/** How a QEMU ended, in words: `exit status 1: no such file` or `signal SIGKILL`. */
+export function describeEnd(process: QemuProcess, status: Deno.CommandStatus): string {
+  const end = status.signal ? `signal ${status.signal}` : `exit status ${status.code}`;
+  const words = process.lastWords;
+  return words === "" ? end : `${end}: ${words}`;
+}
+
+/**
+ * `qemu` such that it ends when we do, however we end. A QEMU that can do that itself is returned as it is; an older one is
+ * started through util-linux's `setpriv` where that is installed.
+ */
+export async function tiedToUs(qemu: Tool, features: QemuFeatures): Promise<Tool> {
+  if (features.canExitWithParent) return qemu;
+  const setpriv: Tool = { command: "setpriv", args: ["--pdeathsig", "KILL"], env: {} };
+  try {
+    await runTool("setpriv", setpriv, ["true"]);
+  } catch {
+    return qemu;
+  }
+  return { ...qemu, command: "setpriv", args: [...setpriv.args, qemu.command, ...qemu.args] };
+}

@@ -1,0 +1,109 @@
+/**
+ * A client of QEMU's qtest socket: the guest's physical address space, without the guest. QEMU `system/qtest.c`.
+ * @module
+ */
+import { deadline } from "@std/async/deadline";
+import { type ConnectOptions, LineSocket } from "./line_socket.ts";
+
+const ANSWER_MS = 10_000;
+
+interface Waiter {
+  resolve(answer: string): void;
+  reject(error: Error): void;
+}
+
+/** A connected qtest socket. Commands are answered in the order in which they were given. */
+export class Qtest {
+  readonly #socket: LineSocket;
+  readonly #waiters: Waiter[] = [];
+  readonly #reading: Promise<void>;
+  #isClosed = false;
+
+  private constructor(socket: LineSocket) {
+    this.#socket = socket;
+    this.#reading = this.#read();
+  }
+
+  /** Connects to the qtest socket at `path`; throws an `Error` when nobody listens in time. */
+  static async connect(path: string, options: ConnectOptions): Promise<Qtest> {
+    return new Qtest(await LineSocket.connect("QEMU's qtest", path, options));
+  }
+
+  /** Reads 16 bits at guest physical address `gpa`. */
+  readw(gpa: number): Promise<number> {
+    return this.#number(`readw ${hex(gpa)}`);
+  }
+
+  /** Reads 32 bits at guest physical address `gpa`; what is not there reads as zero or as all ones. */
+  readl(gpa: number): Promise<number> {
+    return this.#number(`readl ${hex(gpa)}`);
+  }
+
+  /** Writes 16 bits at guest physical address `gpa`. */
+  async writew(gpa: number, value: number): Promise<void> {
+    await this.#command(`writew ${hex(gpa)} ${hex(value)}`);
+  }
+
+  /** Writes 32 bits at guest physical address `gpa`. */
+  async writel(gpa: number, value: number): Promise<void> {
+    await this.#command(`writel ${hex(gpa)} ${hex(value)}`);
+  }
+
+  /** Closes the socket; commands under way fail. Safe to repeat. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#socket.close();
+    await this.#reading;
+  }
+
+  async #number(command: string): Promise<number> {
+    const answer = await this.#command(command);
+    const value = Number(answer);
+    if (answer === "" || !Number.isSafeInteger(value)) {
+      throw new Error(`Cannot ${command} through qtest: QEMU answered "${answer}"`);
+    }
+    return value;
+  }
+
+  async #command(command: string): Promise<string> {
+    if (this.#isClosed) {
+      throw new Error(`Cannot ${command} through qtest: the connection is closed`);
+    }
+    const { promise, resolve, reject } = Promise.withResolvers<string>();
+    this.#waiters.push({ resolve, reject });
+    try {
+      const [answer] = await Promise.all([
+        deadline(promise, ANSWER_MS),
+        this.#socket.send(command),
+      ]);
+      const [status, ...values] = answer.split(" ");
+      if (status !== "OK") throw new Error(`QEMU answered "${answer}"`);
+      return values.join(" ");
+    } catch (error) {
+      promise.catch(() => {});
+      // A late answer would be taken for that of the next command.
+      if (error instanceof DOMException) await this.close();
+      throw new Error(`Cannot ${command} through qtest: ${reason(error)}`);
+    }
+  }
+
+  async #read(): Promise<void> {
+    for await (const line of this.#socket.lines()) {
+      if (!line.startsWith("IRQ ")) this.#waiters.shift()?.resolve(line);
+    }
+    this.#isClosed = true;
+    this.#socket.close();
+    for (const waiter of this.#waiters.splice(0)) {
+      waiter.reject(new Error("the connection is closed"));
+    }
+  }
+}
+
+function reason(error: unknown): string {
+  if (error instanceof DOMException) return `no answer in ${ANSWER_MS / 1000} s`;
+  return error instanceof Error ? error.message : String(error);
+}
+
+function hex(value: number): string {
+  return `0x${value.toString(16)}`;
+}

@@ -1,0 +1,61 @@
+/**
+ * A private directory for the sockets of one machine.
+ * @module
+ */
+
+/** `sun_path` of `struct sockaddr_un` holds 108 bytes with the final zero. Linux `include/uapi/linux/un.h`. */
+const SOCKET_PATH_MAX = 107;
+const LONGEST_NAME = 24;
+
+/** A directory that only its owner may enter, removed by `remove()` or at the end of an `await using` block. */
+export class RuntimeDirectory implements AsyncDisposable {
+  /** Its absolute path. */
+  readonly path: string;
+
+  private constructor(path: string) {
+    this.path = path;
+  }
+
+  /**
+   * Makes one under `parent`, or under `$XDG_RUNTIME_DIR`, or where temporary files live. A parent whose path is too long
+   * for the address of a Unix socket, or that does not exist, is passed over. Throws an `Error` when none is left.
+   */
+  static async make(parent?: string): Promise<RuntimeDirectory> {
+    const candidates = parent ? [parent] : [Deno.env.get("XDG_RUNTIME_DIR"), undefined, "/tmp"];
+    let problem = "";
+    for (const candidate of candidates) {
+      if (candidate === "") continue;
+      try {
+        const path = await Deno.makeTempDir({
+          prefix: "vsmmu-",
+          ...(candidate && { dir: candidate }),
+        });
+        if (path.length + 1 + LONGEST_NAME <= SOCKET_PATH_MAX) return new RuntimeDirectory(path);
+        await Deno.remove(path);
+        problem = `${path} is too long for the address of a socket`;
+      } catch (error) {
+        problem = error instanceof Error ? error.message : String(error);
+      }
+    }
+    throw new Error(`Cannot make a runtime directory: ${problem}`);
+  }
+
+  /** The path of the file or socket `name`, of at most 24 characters. */
+  file(name: string): string {
+    if (name.length > LONGEST_NAME) throw new Error(`Cannot name a socket ${name}: it is too long`);
+    return `${this.path}/${name}`;
+  }
+
+  /** Removes the directory and what is in it. Safe to repeat. */
+  async remove(): Promise<void> {
+    try {
+      await Deno.remove(this.path, { recursive: true });
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.remove();
+  }
+}
