@@ -5,14 +5,14 @@
  */
 import { barPlace, CARRIAGE, type CarriageAddresses, swizzle } from "./carriage.ts";
 import { dumpArguments, type MachineConfiguration } from "./machine_arguments.ts";
+import { QemuError } from "./qemu_error.ts";
 import { runTool, type Tool } from "./tool.ts";
 
 /** The programs that make a device tree. */
 export interface DeviceTreeTools {
   readonly qemu: Tool;
-  /** The device tree compiler and its companion, 1.6 or newer. */
+  /** The device tree compiler. */
   readonly dtc: Tool;
-  readonly fdtget: Tool;
 }
 
 /** A device tree and where it says that the SMMU is. */
@@ -40,7 +40,6 @@ export interface SmmuSource {
 }
 
 const PCI_HOST = "/pcie@10000000";
-const PROPERTIES = ["reg", "ranges", "interrupt-map"];
 const RANGE_CELLS = 7;
 const MAP_ROWS = 16;
 
@@ -52,7 +51,7 @@ const SPI = 0;
 const EDGE_RISING = 1;
 
 /**
- * Has QEMU describe `machine` in a file of `directory`, and adds the SMMU. Throws an `Error` that names the program that
+ * Has QEMU describe `machine` in a file of `directory`, and adds the SMMU. Throws a `QemuError` that names the program that
  * failed, or what is missing in QEMU's tree.
  */
 export async function makeDeviceTree(
@@ -63,13 +62,14 @@ export async function makeDeviceTree(
 ): Promise<DeviceTree> {
   const path = `${directory}/qemu.dtb`;
   await runTool("QEMU", tools.qemu, dumpArguments(machine, path), { signal });
-  const { source, addresses } = smmuSource(await readPciHost(tools.fdtget, path, signal));
   const quiet = ["-q", "-q"];
-  const base = await runTool("dtc", tools.dtc, ["-I", "dtb", "-O", "dts", ...quiet, path], {
+  const own = await runTool("dtc", tools.dtc, ["-I", "dtb", "-O", "dts", ...quiet, path], {
     signal,
   });
+  const text = new TextDecoder().decode(own.stdout);
+  const { source, addresses } = smmuSource(parsePciHost(text));
   const { stdout } = await runTool("dtc", tools.dtc, ["-I", "dts", "-O", "dtb", ...quiet], {
-    input: new TextDecoder().decode(base.stdout) + source,
+    input: text + source,
     signal,
   });
   return { blob: stdout, addresses };
@@ -78,7 +78,7 @@ export async function makeDeviceTree(
 /**
  * Writes the source of the SMMU for QEMU's PCI `host`: the node, the map of all requester IDs of buses 0 to 0x7f to equal
  * StreamIDs, and a 32-bit window that ends below the BAR, so that the guest gives that address to nobody. Throws an
- * `Error` when the window or the interrupt is not there.
+ * `QemuError` when the window or the interrupt is not there.
  */
 export function smmuSource(host: PciHost): SmmuSource {
   const { cells, bar } = shortenWindow(host.ranges);
@@ -104,6 +104,19 @@ export function smmuSource(host: PciHost): SmmuSource {
   return { source, addresses: { ecam: address(host.reg, 0), bar } };
 }
 
+/** Finds QEMU's PCI host in device tree source as `dtc` writes it; throws a `QemuError` when a property is missing. */
+export function parsePciHost(text: string): PciHost {
+  const node = text.match(/^\tpcie@10000000 \{$([^{}]*)^\t\};$/m)?.[1] ?? "";
+  const cells = (name: string): number[] => {
+    const value = node.match(new RegExp(`^\\t\\t${name} = <([^>]*)>;$`, "m"))?.[1];
+    if (value === undefined) {
+      throw new QemuError(`Cannot find ${name} of the PCI host in QEMU's device tree`);
+    }
+    return value.split(" ").map(Number);
+  };
+  return { reg: cells("reg"), ranges: cells("ranges"), interruptMap: cells("interrupt-map") };
+}
+
 /**
  * The shared peripheral interrupt (0 is INTID 32) of the function that carries the SMMU. Its pin passes the root port by
  * the usual swizzle; the expander's root bus then counts as bus 0, because QEMU takes the expander's own slot out again.
@@ -118,7 +131,7 @@ export function carriageSpi(interruptMap: readonly number[]): number {
     const isOurs = interruptMap[at] === slot && interruptMap[at + 3] === pin;
     if (isOurs && type === SPI && spi !== undefined) return spi;
   }
-  throw new Error("Cannot find the interrupt of the SMMU in QEMU's device tree");
+  throw new QemuError("Cannot find the interrupt of the SMMU in QEMU's device tree");
 }
 
 function shortenWindow(ranges: readonly number[]): { cells: number[]; bar: number } {
@@ -131,15 +144,7 @@ function shortenWindow(ranges: readonly number[]): { cells: number[]; bar: numbe
     cells[at + 6] = bar - base;
     return { cells, bar };
   }
-  throw new Error("Cannot find the 32-bit window of the PCI host in QEMU's device tree");
-}
-
-async function readPciHost(fdtget: Tool, path: string, signal?: AbortSignal): Promise<PciHost> {
-  const properties = PROPERTIES.flatMap((name) => [PCI_HOST, name]);
-  const { stdout } = await runTool("fdtget", fdtget, ["-t", "x", path, ...properties], { signal });
-  const [reg = [], ranges = [], interruptMap = []] = new TextDecoder().decode(stdout)
-    .split("\n").map((line) => line.trim().split(" ").map((cell) => parseInt(cell, 16)));
-  return { reg, ranges, interruptMap };
+  throw new QemuError("Cannot find the 32-bit window of the PCI host in QEMU's device tree");
 }
 
 /** Two cells as a number. Bus addresses of 52 bits fit. */

@@ -7,8 +7,9 @@ import type { ConsoleLines } from "./console_lines.ts";
 import { type DeviceTreeTools, makeDeviceTree } from "./device_tree.ts";
 import { machineArguments, type MachineConfiguration } from "./machine_arguments.ts";
 import { MachineControl, type MachineEnd, type OnReboot } from "./machine_control.ts";
+import { QemuError } from "./qemu_error.ts";
 import { qemuFeatures } from "./qemu_features.ts";
-import { describeEnd, QemuProcess, tiedToUs } from "./qemu_process.ts";
+import { type ConsoleMode, describeEnd, QemuProcess, tiedToUs } from "./qemu_process.ts";
 import type { RuntimeDirectory } from "./runtime_directory.ts";
 
 /** A machine to start. */
@@ -22,6 +23,11 @@ export interface LaunchOptions {
   readonly onReboot?: OnReboot | undefined;
   /** How long QEMU may take until the guest can run; 30 seconds when not given. */
   readonly startTimeoutMs?: number | undefined;
+  /**
+   * Who has the guest's console: `lines` of it go to our reader, or the guest has our own standard input and output, such
+   * as a terminal, and `Machine.console` stays empty. `lines` when not given.
+   */
+  readonly console?: ConsoleMode | undefined;
   /** Ends the machine, whether it is still starting or runs. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -80,15 +86,15 @@ export class Machine implements AsyncDisposable {
     const cause = await this.#control.ended;
     const isGone = cause.cause === "failed" && await endsWithin(this.#process, LAST_WORDS_MS);
     await end(this.#process, this.#control);
-    if (!isGone) return cause;
-    const message = `QEMU ended: ${describeEnd(this.#process, await this.#process.exited)}`;
-    return { cause: "failed", message };
+    const status = await this.#process.exited;
+    if (!isGone || status.success) return cause;
+    return { cause: "failed", message: `QEMU ended: ${describeEnd(this.#process, status)}` };
   }
 }
 
 /**
  * Makes the device tree, starts QEMU, programs the carriage and lets the guest run. When that fails QEMU is gone and an
- * `Error` names the step, with QEMU's last words when it had any.
+ * `QemuError` names the step, with QEMU's last words when it had any.
  */
 export async function launch(options: LaunchOptions): Promise<Machine> {
   const { tools, machine, directory, signal } = options;
@@ -101,7 +107,7 @@ export async function launch(options: LaunchOptions): Promise<Machine> {
   const tree = await makeDeviceTree(tools, machine, directory.path, signal);
   await Deno.writeFile(paths.deviceTree, tree.blob);
   const args = machineArguments(machine, paths, features);
-  const process = QemuProcess.start(await tiedToUs(tools.qemu, features), args);
+  const process = QemuProcess.start(await tiedToUs(tools.qemu, features), args, options.console);
   const control = await takeControl(process, paths, tree.addresses, options);
   const running = new Machine(process, control, tree.addresses);
   const stop = (): void => void running.stop();
@@ -118,7 +124,7 @@ async function takeControl(
 ): Promise<MachineControl> {
   const gone = new AbortController();
   process.exited.then((status) =>
-    gone.abort(new Error(`Cannot start QEMU: ${describeEnd(process, status)}`))
+    gone.abort(new QemuError(`Cannot start QEMU: ${describeEnd(process, status)}`))
   );
   const signal = options.signal ? AbortSignal.any([options.signal, gone.signal]) : gone.signal;
   const timeoutMs = options.startTimeoutMs ?? START_MS;
@@ -127,13 +133,13 @@ async function takeControl(
     return await MachineControl.start(paths, addresses, options.onReboot ?? "restart", connection);
   } catch (error) {
     // A QEMU that refuses its arguments closes its sockets first and says why a moment later.
-    const isGone = await endsWithin(process, LAST_WORDS_MS);
+    const isGone = !options.signal?.aborted && await endsWithin(process, LAST_WORDS_MS);
     await end(process);
     options.signal?.throwIfAborted();
     if (isGone) throw gone.signal.reason;
-    const message = error instanceof Error ? error.message : String(error);
     const words = process.lastWords;
-    throw new Error(words === "" ? message : `${message}; QEMU says: ${words}`);
+    if (!(error instanceof QemuError) || words === "") throw error;
+    throw new QemuError(`${error.message}; QEMU says: ${words}`);
   }
 }
 

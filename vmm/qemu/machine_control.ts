@@ -47,7 +47,7 @@ export class MachineControl {
   }
 
   /**
-   * Waits for QEMU on its two sockets, programs the carriage and lets the guest run. Throws an `Error` when QEMU does not
+   * Waits for QEMU on its two sockets, programs the carriage and lets the guest run. Throws a `QemuError` when QEMU does not
    * come in time, or when the carriage does not answer.
    */
   static async start(
@@ -100,11 +100,13 @@ export class MachineControl {
     if (event !== "SHUTDOWN") return;
     const isReset = data["reason"] === "guest-reset" || data["reason"] === "host-qmp-system-reset";
     if (isReset && this.#onReboot === "restart") {
-      this.#restart().catch((error) => this.#fail((error as Error).message));
+      this.#restart().catch((error: Error) => this.#fail(error.message));
     } else if (isReset) {
       this.#end.resolve({ cause: "reboot" });
     } else if (data["reason"] === "guest-shutdown") {
       this.#end.resolve({ cause: "power-off" });
+    } else if (data["reason"] === "host-signal") {
+      this.#fail("QEMU was ended by a signal");
     }
   }
 

@@ -2,6 +2,7 @@
  * What a given QEMU program is able to do, from its own `-help`.
  * @module
  */
+import { QemuError } from "./qemu_error.ts";
 import { runTool, type Tool } from "./tool.ts";
 
 /** The version of a QEMU and the options of it that we use when they are there. */
@@ -14,10 +15,10 @@ export interface QemuFeatures {
   readonly hasSandbox: boolean;
 }
 
-/** Reads the features out of what `qemu-system-aarch64 -help` prints; throws an `Error` when that names no version. */
+/** Reads the features out of what `qemu-system-aarch64 -help` prints; throws a `QemuError` when that names no version. */
 export function parseQemuFeatures(help: string): QemuFeatures {
   const version = help.match(/^QEMU emulator version (\d+)\.(\d+)/);
-  if (!version) throw new Error("Cannot find the version of QEMU in what its -help prints");
+  if (!version) throw new QemuError("Cannot find the version of QEMU in what its -help prints");
   return {
     major: Number(version[1]),
     minor: Number(version[2]),
@@ -27,7 +28,7 @@ export function parseQemuFeatures(help: string): QemuFeatures {
 }
 
 /**
- * Asks `qemu` for its features. Throws an `Error` when it cannot run, or when it is older than 10.1, the first QEMU with
+ * Asks `qemu` for its features. Throws a `QemuError` when it cannot run, or when it is older than 10.1, the first QEMU with
  * `vfio-user-pci`.
  */
 export async function qemuFeatures(qemu: Tool, signal?: AbortSignal): Promise<QemuFeatures> {
@@ -35,7 +36,7 @@ export async function qemuFeatures(qemu: Tool, signal?: AbortSignal): Promise<Qe
   const features = parseQemuFeatures(new TextDecoder().decode(stdout));
   const { major, minor } = features;
   if (major < 10 || major === 10 && minor < 1) {
-    throw new Error(
+    throw new QemuError(
       `Cannot use QEMU ${major}.${minor}: vfio-user-pci came with 10.1, use that or a newer one`,
     );
   }

@@ -4,12 +4,16 @@
  */
 import { ConsoleLines } from "./console_lines.ts";
 import { lines } from "./lines.ts";
+import { QemuError } from "./qemu_error.ts";
 import type { QemuFeatures } from "./qemu_features.ts";
 import { lastLines, runTool, type Tool } from "./tool.ts";
 
 /** Longest piece of a console line that the reader gets at once, in characters. */
 const LINE_LENGTH = 4096;
 const STDERR_LINES = 20;
+
+/** Who has QEMU's standard input and output: our reader of lines, or whoever has ours. */
+export type ConsoleMode = "lines" | "inherit";
 
 /** A running QEMU. */
 export class QemuProcess {
@@ -21,24 +25,26 @@ export class QemuProcess {
   readonly #child: Deno.ChildProcess;
   readonly #stderr: string[] = [];
 
-  private constructor(child: Deno.ChildProcess) {
+  private constructor(child: Deno.ChildProcess, isOurs: boolean) {
     this.#child = child;
-    this.exited = this.#run();
+    if (isOurs) this.console.close();
+    this.exited = this.#run(isOurs);
   }
 
-  /** Starts `qemu`; throws an `Error` when there is no such program. */
-  static start(qemu: Tool, args: readonly string[]): QemuProcess {
+  /** Starts `qemu`; throws a `QemuError` when there is no such program. */
+  static start(qemu: Tool, args: readonly string[], mode: ConsoleMode = "lines"): QemuProcess {
+    const isOurs = mode === "inherit";
     try {
       const command = new Deno.Command(qemu.command, {
         args: [...qemu.args, ...args],
         env: { ...qemu.env },
-        stdin: "null",
-        stdout: "piped",
+        stdin: isOurs ? "inherit" : "null",
+        stdout: isOurs ? "inherit" : "piped",
         stderr: "piped",
       });
-      return new QemuProcess(command.spawn());
+      return new QemuProcess(command.spawn(), isOurs);
     } catch (error) {
-      throw new Error(`Cannot start QEMU: ${error instanceof Error ? error.message : error}`);
+      throw new QemuError(`Cannot start QEMU: ${error instanceof Error ? error.message : error}`);
     }
   }
 
@@ -61,10 +67,10 @@ export class QemuProcess {
     }
   }
 
-  async #run(): Promise<Deno.CommandStatus> {
+  async #run(isOurs: boolean): Promise<Deno.CommandStatus> {
     const [status] = await Promise.all([
       this.#child.status,
-      this.#readConsole(),
+      isOurs ? undefined : this.#readConsole(),
       this.#readStderr(),
     ]);
     return status;

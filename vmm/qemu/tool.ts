@@ -2,6 +2,7 @@
  * How to run a program that may need its own loader, libraries and environment, and a way to run it to its end.
  * @module
  */
+import { QemuError } from "./qemu_error.ts";
 
 /** A program as provisioning found it: `command` with `args` before our own. */
 export interface Tool {
@@ -20,7 +21,7 @@ export interface ToolOutput {
 const TIMEOUT_MS = 60_000;
 
 /**
- * Runs `name` to its end, with `input` as its standard input. Throws an `Error` that names it and shows the last lines it
+ * Runs `name` to its end, with `input` as its standard input. Throws a `QemuError` that names it and shows the last lines it
  * printed when it cannot be started, fails, or takes longer than a minute; the reason of `signal` when that is aborted.
  */
 export async function runTool(
@@ -38,8 +39,10 @@ export async function runTool(
   await writing;
   options.signal?.throwIfAborted();
   const text = new TextDecoder().decode(stderr).trim();
-  if (timeout.aborted) throw new Error(`Cannot run ${name}: it took longer than a minute`);
-  if (!success) throw new Error(`Cannot run ${name}: ${lastLines(text) || `exit status ${code}`}`);
+  if (timeout.aborted) throw new QemuError(`Cannot run ${name}: it took longer than a minute`);
+  if (!success) {
+    throw new QemuError(`Cannot run ${name}: ${lastLines(text) || `exit status ${code}`}`);
+  }
   return { stdout, stderr: text };
 }
 
@@ -64,7 +67,7 @@ function spawn(
       signal,
     }).spawn();
   } catch (error) {
-    throw new Error(`Cannot run ${name}: ${error instanceof Error ? error.message : error}`);
+    throw new QemuError(`Cannot run ${name}: ${error instanceof Error ? error.message : error}`);
   }
 }
 
