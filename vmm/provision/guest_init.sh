@@ -1,0 +1,136 @@
+#!/bin/busybox sh
+# First process of the guest: runs the actions that the kernel command line names and powers off.
+#
+#   vsmmu.run=disk,fault,bench,shell   actions, in this order; disk by default
+#   vsmmu.iova=0x123456780000          address that `fault` has the DMA test device write to
+#   vsmmu.mib=256                      how much `bench` reads each time, in MiB
+#
+# What it has to say goes to the kernel's log as "vsmmu: WORD …", so that each line reaches the console whole, in order
+# with the kernel's own and with its timestamp.
+
+export PATH=/bin
+/bin/busybox mkdir -p /proc /sys /dev /mnt
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null
+
+echo on > /proc/sys/kernel/printk_devkmsg
+say() { echo "<2>vsmmu: $*" > /dev/kmsg; }
+stop() { sync; poweroff -f; sleep 60; }
+fail() { say "FAIL $*"; stop; }
+quietly() { "$@" 2>/tmp-error || fail "$* says $(head -n 1 /tmp-error)"; }
+
+setting() {
+  for word in $(cat /proc/cmdline); do
+    case $word in "vsmmu.$1="*) echo "${word#*=}"; return ;; esac
+  done
+  echo "$2"
+}
+
+digest() { # FILE: prints its SHA-256
+  set -- $(sha256sum "/mnt$1" 2>/dev/null) "$1"
+  [ $# = 3 ] || fail "Cannot read $1 of the disk"
+  echo "$1"
+}
+
+claim_dma_device() { # Before 6.15 Linux puts a device behind its IOMMU only when a driver takes it.
+  for dma in /sys/bus/pci/devices/*; do
+    [ "$(cat $dma/vendor) $(cat $dma/device)" = "0x1b36 0x0005" ] || continue
+    echo pci-stub > $dma/driver_override
+    echo ${dma##*/} > /sys/bus/pci/drivers_probe
+    return
+  done
+  dma=
+}
+
+describe() {
+  say "kernel $(uname -r)"
+  for group in $(ls /sys/kernel/iommu_groups | sort -n); do
+    path=/sys/kernel/iommu_groups/$group
+    say "group $group $(cat $path/type) $(echo $(ls $path/devices))"
+  done
+}
+
+attach_disk() {
+  for try in $(seq 100); do
+    [ -b /dev/vda ] && return
+    usleep 50000
+  done
+  fail "No disk appeared as /dev/vda"
+}
+
+disk() {
+  attach_disk
+  quietly mount -t ext4 /dev/vda /mnt
+  say "mount ok"
+  say "sha256 /data/input.bin $(digest /data/input.bin)"
+  quietly dd if=/dev/urandom of=/mnt/data/output.bin bs=1M count=16
+  written=$(digest /data/output.bin)
+  say "sha256 /data/output.bin $written"
+  sync
+  echo 3 > /proc/sys/vm/drop_caches
+  [ "$(digest /data/output.bin)" = "$written" ] || fail "/data/output.bin reads back differently"
+  say "reread ok"
+  quietly umount /mnt
+  say "unmount ok"
+}
+
+fault() { # The DMA test device has the registers of QEMU's iommu-testdev.
+  [ "$dma" ] || fail "No DMA test device 1b36:0005 on the PCI bus"
+  iova=$(setting iova 0x123456780000)
+  echo 1 > $dma/enable
+  printf '\006' | quietly dd of=$dma/config bs=1 seek=4 conv=notrunc # COMMAND: memory, bus master
+  read bar end flags < $dma/resource
+  register() { quietly devmem $((bar + $1)) 32 $2; }
+  register 0x04 $((iova & 0xffffffff))
+  register 0x08 $((iova >> 32))
+  register 0x0c 4                                                     # LEN
+  register 0x18 0xa                                                   # ATTRS: non-secure space
+  register 0x1c 0x40000000                                            # GPA, for reading back
+  register 0x20 0
+  register 0x14 1                                                     # DBELL: arm
+  register 0x00 > /dev/null                                           # TRIGGER
+  for try in $(seq 100); do
+    result=$(register 0x10)
+    [ "$result" != 0xFFFFFFFE ] && break
+    usleep 10000
+  done
+  say "dma ${dma##*/} $iova $result"
+}
+
+bench() { # The host takes the seconds from the timestamps of begin and end.
+  attach_disk
+  mib=$(setting mib 256)
+  for round in 1 2 3; do
+    echo 3 > /proc/sys/vm/drop_caches
+    say "begin read"
+    quietly dd if=/dev/vda of=/dev/null bs=1M count=$mib iflag=direct
+    say "end read $((mib << 20))"
+  done
+  quietly mount -t ext4 /dev/vda /mnt
+  for round in 1 2 3; do
+    say "begin write"
+    quietly dd if=/dev/zero of=/mnt/bench.bin bs=1M count=64 oflag=direct
+    say "end write $((64 << 20))"
+  done
+  rm /mnt/bench.bin
+  quietly umount /mnt
+}
+
+shell() { setsid cttyhack sh; }
+
+for module in /modules/*.ko; do
+  [ -e $module ] && quietly insmod $module
+done
+claim_dma_device
+describe
+for action in $(setting run disk | tr , ' '); do
+  case $action in
+    disk | fault | bench | shell) say "run $action"; $action ;;
+    *) fail "No such action: $action" ;;
+  esac
+done
+say "done"
+stop

@@ -1,0 +1,174 @@
+/**
+ * Guest kernels: Debian's for arm64 with the modules that a guest needs to reach its disk, or the user's own.
+ *
+ * @module
+ */
+
+import { type Artefact, type Cache, removeTree } from "./cache.ts";
+import { KERNEL_HEADER_BYTES, kernelFormat } from "./kernel_image.ts";
+import type { Packages } from "./packages.ts";
+import { ProvisionError } from "./provision_error.ts";
+import type { HostTools } from "./qemu.ts";
+import { run } from "./tool.ts";
+
+/** A kernel for the guest. */
+export interface Kernel {
+  /** The file for QEMU's `-kernel`. */
+  readonly path: string;
+  /** Its release as `uname -r` says it; `undefined` for the user's own. */
+  readonly release: string | undefined;
+  /** Folder with modules named so that sorting them gives the order of loading; `undefined` for the user's own. */
+  readonly modulesPath: string | undefined;
+}
+
+/** What a guest needs to mount its disk, and to hold a device that has no driver of its own. */
+const MODULES = ["virtio_pci", "virtio_blk", "ext4", "pci_stub"];
+
+const NEWEST = "linux-image-arm64";
+
+/** Whether an option names a version of Debian's kernels (`6.12`, `7.3.4`) rather than a file. */
+export function isKernelVersion(option: string): boolean {
+  return /^\d+(\.\d+){0,2}$/.test(option);
+}
+
+/**
+ * The newest of Debian's plain arm64 kernels whose version begins with `prefix`, by package name. Kernels for clouds, with
+ * real-time scheduling, with other page sizes, unsigned ones and debug symbols do not count. Throws a
+ * {@link ProvisionError} that names what there is.
+ */
+export function chooseKernel(names: readonly string[], prefix: string): string {
+  const known = names.flatMap((name) => {
+    const match = /^linux-image-(\d+(?:\.\d+)*)[^-]*-arm64$/.exec(name);
+    return match === null ? [] : [{ name, version: match[1].split(".").map(Number) }];
+  }).sort((a, b) => compareVersions(b.version, a.version));
+  const wanted = prefix.split(".").map(Number);
+  const chosen = known.find(({ version }) =>
+    wanted.every((part, index) => part === version[index])
+  );
+  if (chosen !== undefined) return chosen.name;
+  const series = [...new Set(known.map(({ version }) => version.slice(0, 2).join(".")))];
+  throw new ProvisionError(
+    `Cannot find a Debian arm64 kernel ${prefix}: the archive has ${series.join(", ") || "none"}`,
+  );
+}
+
+/** The artefact with Debian's kernel: newest without `prefix`, else the newest whose version begins with it. */
+export function debianKernel(
+  cache: Cache,
+  packages: Packages,
+  tools: HostTools,
+  prefix: string | undefined,
+): Promise<Artefact> {
+  const title = `kernel ${prefix ?? "of Debian's newest version"} for the guest`;
+  return cache.artefact({
+    name: `kernel-${prefix ?? "newest"}`,
+    title,
+    inputs: `1 ${prefix ?? NEWEST} ${MODULES.join(" ")}`,
+    make: async (path) => {
+      const name = prefix === undefined
+        ? NEWEST
+        : chooseKernel(await (await packages.apt("arm64")).packageNames("linux-image-"), prefix);
+      const tree = `${path}/tree`;
+      await packages.unpack("arm64", [name], title, tree);
+      const release = await takeKernel(cache, tools, tree, path);
+      await removeTree(tree);
+      return { release };
+    },
+  });
+}
+
+/** The kernel in an artefact of {@link debianKernel}. */
+export function artefactKernel({ path, facts }: Artefact): Kernel {
+  return { path: `${path}/Image`, release: facts.release, modulesPath: `${path}/modules` };
+}
+
+/** Looks at the user's own kernel; throws a {@link ProvisionError} that names what it is and what is needed. */
+export async function ownKernel(path: string): Promise<Kernel> {
+  const head = new Uint8Array(KERNEL_HEADER_BYTES);
+  let sizeBytes = 0;
+  try {
+    using file = await Deno.open(path);
+    sizeBytes = await file.read(head) ?? 0;
+  } catch (error) {
+    throw new ProvisionError(`Cannot read the kernel ${path}: ${(error as Error).message}`);
+  }
+  const found = kernelFormat(head.subarray(0, sizeBytes));
+  if ("instead" in found) {
+    throw new ProvisionError(
+      `Cannot boot ${path}: it is ${found.instead}; an arm64 Image, gzipped or EFI zboot kernel is needed`,
+    );
+  }
+  return { path, release: undefined, modulesPath: undefined };
+}
+
+/** Moves the image and the needed modules from an unpacked tree to `path`; returns the kernel's release. */
+async function takeKernel(
+  cache: Cache,
+  tools: HostTools,
+  tree: string,
+  path: string,
+): Promise<string> {
+  const base = exists(`${tree}/usr/lib/modules`) ? `${tree}/usr` : tree;
+  const release = [...Deno.readDirSync(`${base}/lib/modules`)][0]?.name;
+  const images = [`${base}/lib/modules/${release}/vmlinuz`, `${tree}/boot/vmlinuz-${release}`];
+  const image = images.find(exists);
+  if (release === undefined || image === undefined) {
+    throw new ProvisionError("Cannot find a vmlinuz in Debian's kernel packages");
+  }
+  await ownKernel(image);
+  await Deno.rename(image, `${path}/Image`);
+  cache.progress("Finding out what the kernel's modules depend on");
+  const options = { doing: `read the modules of kernel ${release}`, signal: cache.signal };
+  await run(tools.depmod, ["-b", base, release], options);
+  const args = ["-d", base, "-S", release, "--show-depends", "-a", ...MODULES];
+  await takeModules(cache, tools, await run(tools.modprobe, args, options), `${path}/modules`);
+  return release;
+}
+
+async function takeModules(
+  cache: Cache,
+  tools: HostTools,
+  showDepends: string,
+  path: string,
+): Promise<void> {
+  await Deno.mkdir(path);
+  const taken: string[] = [];
+  for (const [index, module] of parseShowDepends(showDepends).entries()) {
+    const name = `${String(index).padStart(2, "0")}-${module.slice(module.lastIndexOf("/") + 1)}`;
+    await Deno.rename(module, `${path}/${name}`);
+    taken.push(`${path}/${name}`);
+  }
+  const compressed = taken.filter((file) => file.endsWith(".xz"));
+  const other = taken.find((file) => !file.endsWith(".xz") && !file.endsWith(".ko"));
+  if (other !== undefined) {
+    throw new ProvisionError(`Cannot decompress the kernel module ${other}: only xz is known`);
+  }
+  if (compressed.length > 0) {
+    await run(tools.xz, ["-d", ...compressed], {
+      doing: "decompress kernel modules",
+      signal: cache.signal,
+    });
+  }
+}
+
+/** Paths of modules in `modprobe --show-depends` output, each once, in the order of loading; built-in ones are left out. */
+export function parseShowDepends(text: string): string[] {
+  return [...new Set(Array.from(text.matchAll(/^insmod (\S+)/gm), ([, path]) => path))];
+}
+
+function compareVersions(a: readonly number[], b: readonly number[]): number {
+  for (let index = 0; index < Math.max(a.length, b.length); index++) {
+    const difference = (a[index] ?? 0) - (b[index] ?? 0);
+    if (difference !== 0) return difference;
+  }
+  return 0;
+}
+
+function exists(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}

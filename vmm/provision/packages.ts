@@ -1,0 +1,59 @@
+/**
+ * Debian packages, unpacked into a folder and installed nowhere.
+ *
+ * @module
+ */
+
+import type { Cache } from "./cache.ts";
+import { machineArchives } from "./archive.ts";
+import { findKeyring, PrivateApt } from "./private_apt.ts";
+import { type HostArchitecture, machineTool, run } from "./tool.ts";
+
+/** Where packages come from: the machine's mirrors, through one private apt for each architecture. */
+export class Packages {
+  readonly #cache: Cache;
+  readonly #archive: string | undefined;
+  readonly #apts = new Map<HostArchitecture, PrivateApt>();
+
+  /** Uses `archive`, the URI of a Debian mirror, instead of the machine's own when given. */
+  constructor(cache: Cache, archive?: string) {
+    this.#cache = cache;
+    this.#archive = archive;
+  }
+
+  /** The apt for an architecture; made on first use. */
+  async apt(architecture: HostArchitecture): Promise<PrivateApt> {
+    const known = this.#apts.get(architecture);
+    if (known !== undefined) return known;
+    const { progress, signal } = this.#cache;
+    const apt = await PrivateApt.open({
+      path: `${this.#cache.path}/apt-${architecture}`,
+      architecture,
+      archives: this.#archive ? [this.#archive] : await machineArchives(signal),
+      keyring: findKeyring(),
+      progress,
+      signal,
+    });
+    this.#apts.set(architecture, apt);
+    return apt;
+  }
+
+  /** Fetches packages with what they depend on and unpacks them all below `root`. */
+  async unpack(
+    architecture: HostArchitecture,
+    names: readonly string[],
+    title: string,
+    root: string,
+  ): Promise<void> {
+    const apt = await this.apt(architecture);
+    const files = await apt.download(names, title);
+    this.#cache.progress(`Unpacking ${title}`);
+    for (const file of files) {
+      await run(machineTool("dpkg-deb"), ["-x", file, root], {
+        doing: `unpack ${file.slice(file.lastIndexOf("/") + 1)}`,
+        signal: this.#cache.signal,
+      });
+    }
+    await apt.clean();
+  }
+}
