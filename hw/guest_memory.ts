@@ -101,18 +101,19 @@ export class GuestRam implements GuestMemory {
   }
 
   fetch(gpa: number, into: Entry): boolean {
-    const slot = this.#find(gpa, into.bytes.length);
-    if (slot === undefined || gpa % 8 !== 0) return false;
-    const from = slot.quads;
     const to = into.quads;
+    const slot = this.#find(gpa, to.length * 8);
+    if (slot === undefined || (gpa & 7) !== 0) return false;
+    const from = slot.quads;
     const first = (gpa - slot.gpa) / 8;
-    for (let i = 0; i < to.length; i++) to[i] = from[first + i];
+    to[0] = from[first];
+    for (let i = 1; i < to.length; i++) to[i] = from[first + i];
     return true;
   }
 
   store(gpa: number, from: Entry): boolean {
     const slot = this.#find(gpa, from.bytes.length);
-    if (slot === undefined || !slot.writable || gpa % 8 !== 0) return false;
+    if (slot === undefined || !slot.writable || (gpa & 7) !== 0) return false;
     const to = slot.quads;
     const first = (gpa - slot.gpa) / 8;
     for (let i = 0; i < from.quads.length; i++) to[first + i] = from.quads[i];
@@ -121,7 +122,7 @@ export class GuestRam implements GuestMemory {
 
   store32(gpa: number, value: number): boolean {
     const slot = this.#find(gpa, 4);
-    if (slot === undefined || !slot.writable || gpa % 4 !== 0) return false;
+    if (slot === undefined || !slot.writable || (gpa & 3) !== 0) return false;
     slot.words[(gpa - slot.gpa) / 4] = value;
     return true;
   }
@@ -143,10 +144,12 @@ export class GuestRam implements GuestMemory {
 
   #find(gpa: number, sizeBytes: number): Slot | undefined {
     const last = this.#last;
-    if (gpa >= last.gpa && gpa + sizeBytes <= last.end) return last;
-    for (const slot of this.#slots) {
-      if (gpa >= slot.gpa && gpa + sizeBytes <= slot.end) return this.#last = slot;
-    }
-    return undefined;
+    return gpa >= last.gpa && gpa + sizeBytes <= last.end ? last : this.#search(gpa, sizeBytes);
+  }
+
+  #search(gpa: number, sizeBytes: number): Slot | undefined {
+    const slot = this.#slots.find((slot) => gpa >= slot.gpa && gpa + sizeBytes <= slot.end);
+    if (slot !== undefined) this.#last = slot;
+    return slot;
   }
 }

@@ -5,10 +5,19 @@
 import { get, getAddress } from "../bits.ts";
 import { ADDRESS_SIZES, type Features } from "./features.ts";
 import { CD } from "./spec/cd.ts";
+import { OUTPUT_HIGH_MASK } from "./spec/descriptors.ts";
 import { Config, S1Fmt, STE } from "./spec/ste.ts";
 
 /** What happens to a stream's transactions. */
 export const Mode = { Abort: 0, Bypass: 1, Translate: 2 } as const;
+
+/** Rules of a context above the permissions of descriptors. */
+export const Protection = {
+  /** Writable memory is never executable. CD.WXN */
+  WXN: 0x100,
+  /** Privileged data access never reaches unprivileged memory. CD.PAN */
+  PAN: 0x200,
+} as const;
 
 /** One half of the address space: the tables that a TTB points at. */
 export interface TableRoot {
@@ -42,8 +51,8 @@ export class Context {
   readonly mode: number;
   /** Tag of its translations. */
   readonly asid: number;
-  /** Effective output size in bits: the smaller of CD.IPS and IDR5.OAS. */
-  readonly outputBits: number;
+  /** Bits of a descriptor's high word that would put its address beyond the smaller of CD.IPS and IDR5.OAS. */
+  readonly beyondOutput: number;
   /** Top-byte-ignore: bit 0 for TTB0, bit 1 for TTB1. */
   readonly tbi: number;
   /** Faults of a clear access flag are off. CD.AFFD. */
@@ -52,10 +61,8 @@ export class Context {
   readonly records: boolean;
   /** Faults abort, instead of reading zero and ignoring writes. CD.A. */
   readonly aborts: boolean;
-  /** Writable memory is never executable. CD.WXN. */
-  readonly wxn: boolean;
-  /** Privileged access never reaches unprivileged memory. CD.PAN. */
-  readonly pan: boolean;
+  /** Bits of `Protection`. */
+  readonly protection: number;
   /** TTB0 and TTB1. */
   readonly roots: readonly [TableRoot, TableRoot];
 
@@ -71,13 +78,12 @@ export class Context {
     this.substreamId = substreamId;
     this.mode = mode;
     this.asid = cd ? get(cd, CD.ASID) : 0;
-    this.outputBits = cd ? outputBits(cd, features) : features.oas;
+    this.beyondOutput = cd ? OUTPUT_HIGH_MASK & ~(2 ** (outputBits(cd, features) - 32) - 1) : 0;
     this.tbi = cd ? get(cd, CD.TBI) : 0;
     this.affd = cd !== undefined && get(cd, CD.AFFD) === 1;
     this.records = cd === undefined || get(cd, CD.R) === 1;
     this.aborts = cd === undefined || get(cd, CD.A) === 1;
-    this.wxn = cd !== undefined && get(cd, CD.WXN) === 1;
-    this.pan = cd !== undefined && get(cd, CD.PAN) === 1;
+    this.protection = cd ? protection(cd) : 0;
     this.roots = cd ? [root0(cd), root1(cd)] : [NO_ROOT, NO_ROOT];
   }
 }
@@ -105,6 +111,10 @@ export function isCdIllegal(cd: Uint32Array, features: Features): boolean {
   return used.some((root) =>
     root.log2granule !== 12 || root.inputBits < 16 || root.inputBits > 48 || root.gpa >= end
   );
+}
+
+function protection(cd: Uint32Array): number {
+  return (get(cd, CD.WXN) && Protection.WXN) | (get(cd, CD.PAN) && Protection.PAN);
 }
 
 function outputBits(cd: Uint32Array, features: Features): number {

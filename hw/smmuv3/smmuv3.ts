@@ -72,8 +72,10 @@ export class SmmuV3 implements MmioDevice {
   /** The way of endpoints to memory. */
   readonly dma: DmaPort;
 
+  /** Translates one page at a time without moving data, for those who do that themselves. */
+  readonly translator: Translator;
+
   readonly #registers: RegisterFile;
-  readonly #translator: Translator;
   readonly #commands: CommandQueue;
   readonly #events: EventQueue;
   readonly #interrupts: Interrupts;
@@ -94,7 +96,7 @@ export class SmmuV3 implements MmioDevice {
       observer,
     );
     this.#events = new EventQueue(registers, memory, this.features);
-    this.#translator = new Translator(
+    this.translator = new Translator(
       registers,
       memory,
       this.features,
@@ -103,12 +105,12 @@ export class SmmuV3 implements MmioDevice {
       options.log2tlbSets ?? 10,
     );
     const target: CommandTarget = {
-      contexts: this.#translator.contexts,
-      tlb: this.#translator.tlb,
+      contexts: this.translator.contexts,
+      tlb: this.translator.tlb,
       sync: (gpa, data) => this.#sync(gpa, data),
     };
     this.#commands = new CommandQueue(registers, memory, this.features, target, observer);
-    this.dma = new TranslatedDma(this.#translator, memory, msi, observer);
+    this.dma = new TranslatedDma(this.translator, memory, msi, observer);
     this.reset();
   }
 
@@ -116,8 +118,8 @@ export class SmmuV3 implements MmioDevice {
   reset(): void {
     this.#registers.words.fill(0);
     identify(this.#registers.words, this.features);
-    this.#translator.contexts.invalidateStreams(0, 2 ** 32);
-    this.#translator.tlb.invalidateAll();
+    this.translator.contexts.invalidateStreams(0, 2 ** 32);
+    this.translator.tlb.invalidateAll();
   }
 
   /** Reads 4 or 8 bytes, aligned; other accesses read zero. */

@@ -8,71 +8,85 @@
 
 const WAYS = 4;
 const GLOBAL = 0x1_0000;
-const SIZE_SHIFT = 17;
+const KIND_ASID = 0x1_ffff;
+const KIND_SIZE_SHIFT = 17;
+const LAST_STAMP = 0xffff_ffff;
 
-/** Translations of one SMMU. */
+// Words of an entry; eight of them share half a cache line.
+const WORDS = 8;
+const TAG_LO = 0;
+const TAG_HI = 1;
+const KIND = 2;
+const STAMP = 3;
+const GPA_LO = 4;
+const GPA_HI = 5;
+const PERMISSIONS = 6;
+const OFFSET_MASK = 7;
+
+/** Translations of one SMMU. An entry is named by a number, valid until the next insertion or invalidation. */
 export class Tlb {
-  /** Output page address of the last hit, in bytes. */
-  gpa = 0;
-  /** Permissions of the last hit; see `walk.ts`. */
-  permissions = 0;
-  /** log2 of the page size of the last hit. */
-  log2size = 0;
-
+  readonly #words: Uint32Array;
   readonly #setMask: number;
-  readonly #tagLo: Uint32Array;
-  readonly #tagHi: Uint32Array;
-  readonly #kind: Uint32Array;
-  readonly #gpa: Float64Array;
-  readonly #permissions: Uint8Array;
-  readonly #stamp: Float64Array;
-  readonly #victim: Uint8Array;
-  readonly #asidFloor = new Float64Array(GLOBAL + 1);
+  readonly #victims: Uint8Array;
+  readonly #asidFloor = new Uint32Array(GLOBAL + 1);
   #allFloor = 1;
   #clock = 1;
-  #sizes: number[] = [];
+  #sizes: readonly number[] = [];
 
   /** A TLB of `4 << log2sets` entries. */
   constructor(log2sets: number = 10) {
     const sets = 1 << log2sets;
     this.#setMask = sets - 1;
-    this.#tagLo = new Uint32Array(sets * WAYS);
-    this.#tagHi = new Uint32Array(sets * WAYS);
-    this.#kind = new Uint32Array(sets * WAYS);
-    this.#gpa = new Float64Array(sets * WAYS);
-    this.#permissions = new Uint8Array(sets * WAYS);
-    this.#stamp = new Float64Array(sets * WAYS);
-    this.#victim = new Uint8Array(sets);
+    this.#words = new Uint32Array(sets * WAYS * WORDS);
+    this.#victims = new Uint8Array(sets);
   }
 
   /** How many translations it can hold. */
   get capacity(): number {
-    return this.#stamp.length;
+    return this.#words.length / WORDS;
   }
 
   /** How many translations it holds that would still match; counts all of them. */
   get count(): number {
     let count = 0;
-    for (let i = 0; i < this.#stamp.length; i++) if (this.#isLive(i)) count++;
+    for (let at = 0; at < this.#words.length; at += WORDS) if (this.#isLive(at)) count++;
     return count;
   }
 
-  /** Looks an address up; on a hit `gpa`, `permissions` and `log2size` say what was found. */
-  lookup(lo: number, hi: number, asid: number): boolean {
+  /** Finds the entry that translates an address, or returns -1. */
+  find(lo: number, hi: number, asid: number): number {
+    const words = this.#words;
     const sizes = this.#sizes;
-    for (let s = 0; s < sizes.length; s++) {
-      const index = this.#find(lo, hi, asid, sizes[s]);
-      if (index >= 0) {
-        this.gpa = this.#gpa[index];
-        this.permissions = this.#permissions[index];
-        this.log2size = sizes[s];
-        return true;
+    for (let i = 0; i < sizes.length; i++) {
+      const log2size = sizes[i];
+      const tag = ((lo >>> log2size) << log2size) >>> 0;
+      const size = log2size << KIND_SIZE_SHIFT;
+      const first = this.#setOf(lo, hi, log2size);
+      for (let at = first; at < first + WAYS * WORDS; at += WORDS) {
+        if (words[at + TAG_LO] !== tag || words[at + TAG_HI] !== hi) continue;
+        const kind = words[at + KIND] ^ size;
+        if ((kind === asid || kind === GLOBAL) && this.#isLive(at)) return at;
       }
     }
-    return false;
+    return -1;
   }
 
-  /** Remembers a translation of the page of 2^log2size bytes around an address. */
+  /** Output page address of an entry, in bytes. */
+  gpa(at: number): number {
+    return this.#words[at + GPA_HI] * 0x1_0000_0000 + this.#words[at + GPA_LO];
+  }
+
+  /** Permissions of an entry; see `walk.ts`. */
+  permissions(at: number): number {
+    return this.#words[at + PERMISSIONS];
+  }
+
+  /** Bits of an address inside the page of an entry. */
+  offsetMask(at: number): number {
+    return this.#words[at + OFFSET_MASK];
+  }
+
+  /** Remembers a translation of the page of 2^log2size bytes (at most 1 GiB) around an address. */
   insert(
     lo: number,
     hi: number,
@@ -85,114 +99,114 @@ export class Tlb {
     if (!this.#sizes.includes(log2size)) {
       this.#sizes = [...this.#sizes, log2size].sort((a, b) => a - b);
     }
-    const kind = (global ? GLOBAL : asid) | (log2size << SIZE_SHIFT);
-    const set = this.#setOf(lo, hi, log2size);
-    let index = this.#find(lo, hi, asid, log2size);
-    if (index < 0) index = set * WAYS + this.#choose(set);
-    this.#tagLo[index] = maskLo(lo, log2size);
-    this.#tagHi[index] = maskHi(hi, log2size);
-    this.#kind[index] = kind;
-    this.#gpa[index] = gpa;
-    this.#permissions[index] = permissions;
-    this.#stamp[index] = this.#clock;
+    const kind = (global ? GLOBAL : asid) | (log2size << KIND_SIZE_SHIFT);
+    const tag = ((lo >>> log2size) << log2size) >>> 0;
+    const at = this.#choose(this.#setOf(lo, hi, log2size), tag, hi, kind);
+    const words = this.#words;
+    words[at + TAG_LO] = tag;
+    words[at + TAG_HI] = hi;
+    words[at + KIND] = kind;
+    words[at + STAMP] = this.#clock;
+    words[at + GPA_LO] = gpa;
+    words[at + GPA_HI] = gpa / 0x1_0000_0000;
+    words[at + PERMISSIONS] = permissions;
+    words[at + OFFSET_MASK] = (1 << log2size) - 1;
   }
 
   /** Drops everything. */
   invalidateAll(): void {
-    this.#allFloor = ++this.#clock;
+    this.#allFloor = this.#tick();
     this.#sizes = [];
   }
 
   /** Drops what belongs to an ASID; global translations stay. */
   invalidateAsid(asid: number): void {
-    this.#asidFloor[asid] = ++this.#clock;
+    this.#asidFloor[asid] = this.#tick();
   }
 
   /**
-   * Drops whatever translates an address in [lo:hi, lo:hi + sizeBytes), of one ASID and global, or of all when `asid`
+   * Drops whatever translates an address in [hi:lo, hi:lo + sizeBytes), of one ASID and global, or of all when `asid`
    * is -1. Bounded by the capacity, however large the range.
    */
   invalidateRange(lo: number, hi: number, sizeBytes: number, asid: number): void {
     for (const log2size of this.#sizes) {
       const page = 2 ** log2size;
-      const first = (lo % page) + sizeBytes;
-      const count = Math.ceil(first / page);
+      const count = Math.ceil((lo % page + sizeBytes) / page);
       if (count > this.#setMask) return this.#scanRange(lo, hi, sizeBytes, asid);
-      let pageLo = maskLo(lo, log2size);
-      let pageHi = maskHi(hi, log2size);
+      let pageLo = ((lo >>> log2size) << log2size) >>> 0;
+      let pageHi = hi;
       for (let i = 0; i < count; i++) {
         this.#drop(pageLo, pageHi, log2size, asid);
         const next = pageLo + page;
-        pageHi = (pageHi + Math.floor(next / 0x1_0000_0000)) >>> 0;
+        if (next > 0xffff_ffff) pageHi = (pageHi + 1) >>> 0;
         pageLo = next >>> 0;
       }
     }
   }
 
   #scanRange(lo: number, hi: number, sizeBytes: number, asid: number): void {
-    for (let i = 0; i < this.#stamp.length; i++) {
-      if (!this.#isLive(i) || !matches(this.#kind[i], asid)) continue;
-      const log2size = this.#kind[i] >>> SIZE_SHIFT;
-      const fromStart = (this.#tagHi[i] - hi) * 0x1_0000_0000 + (this.#tagLo[i] - lo);
-      if (fromStart < sizeBytes && fromStart + 2 ** log2size > 0) this.#stamp[i] = 0;
+    const words = this.#words;
+    for (let at = 0; at < words.length; at += WORDS) {
+      if (!matches(words[at + KIND], asid)) continue;
+      const page = 2 ** (words[at + KIND] >>> KIND_SIZE_SHIFT);
+      const fromStart = (words[at + TAG_HI] - hi) * 0x1_0000_0000 + (words[at + TAG_LO] - lo);
+      if (fromStart < sizeBytes && fromStart + page > 0) words[at + STAMP] = 0;
     }
   }
 
   #drop(lo: number, hi: number, log2size: number, asid: number): void {
-    const first = this.#setOf(lo, hi, log2size) * WAYS;
-    for (let i = first; i < first + WAYS; i++) {
+    const words = this.#words;
+    const first = this.#setOf(lo, hi, log2size);
+    for (let at = first; at < first + WAYS * WORDS; at += WORDS) {
+      const kind = words[at + KIND];
       if (
-        this.#tagLo[i] === lo && this.#tagHi[i] === hi &&
-        this.#kind[i] >>> SIZE_SHIFT === log2size && matches(this.#kind[i], asid)
-      ) {
-        this.#stamp[i] = 0;
+        words[at + TAG_LO] === lo && words[at + TAG_HI] === hi &&
+        kind >>> KIND_SIZE_SHIFT === log2size && matches(kind, asid)
+      ) words[at + STAMP] = 0;
+    }
+  }
+
+  #isLive(at: number): boolean {
+    const stamp = this.#words[at + STAMP];
+    return stamp >= this.#allFloor &&
+      stamp >= this.#asidFloor[this.#words[at + KIND] & KIND_ASID];
+  }
+
+  /** The entry of a set to overwrite: the same page's, else a dead one, else each in turn. */
+  #choose(first: number, tag: number, hi: number, kind: number): number {
+    const words = this.#words;
+    let dead = -1;
+    for (let at = first; at < first + WAYS * WORDS; at += WORDS) {
+      if (words[at + TAG_LO] === tag && words[at + TAG_HI] === hi && words[at + KIND] === kind) {
+        return at;
       }
+      if (dead < 0 && !this.#isLive(at)) dead = at;
     }
+    if (dead >= 0) return dead;
+    const set = first / (WAYS * WORDS);
+    this.#victims[set] = (this.#victims[set] + 1) % WAYS;
+    return first + this.#victims[set] * WORDS;
   }
 
-  #find(lo: number, hi: number, asid: number, log2size: number): number {
-    const tagLo = maskLo(lo, log2size);
-    const tagHi = maskHi(hi, log2size);
-    const own = asid | (log2size << SIZE_SHIFT);
-    const global = GLOBAL | (log2size << SIZE_SHIFT);
-    const first = this.#setOf(lo, hi, log2size) * WAYS;
-    for (let i = first; i < first + WAYS; i++) {
-      const kind = this.#kind[i];
-      if (
-        this.#tagLo[i] === tagLo && this.#tagHi[i] === tagHi && (kind === own || kind === global) &&
-        this.#isLive(i)
-      ) return i;
-    }
-    return -1;
-  }
-
-  #isLive(index: number): boolean {
-    const stamp = this.#stamp[index];
-    return stamp >= this.#allFloor && stamp >= this.#asidFloor[this.#kind[index] & 0x1_ffff];
-  }
-
-  #choose(set: number): number {
-    for (let way = 0; way < WAYS; way++) if (!this.#isLive(set * WAYS + way)) return way;
-    return this.#victim[set] = (this.#victim[set] + 1) % WAYS;
-  }
-
+  /** Index of the first word of the set in which a page may be. */
   #setOf(lo: number, hi: number, log2size: number): number {
-    const page = log2size < 32
-      ? (lo >>> log2size) ^ (hi << (32 - log2size))
-      : hi >>> (log2size - 32);
-    return (page ^ (page >>> 10) ^ log2size) & this.#setMask;
+    const page = (lo >>> log2size) ^ (hi << (32 - log2size));
+    return ((page ^ (page >>> 10)) & this.#setMask) * (WAYS * WORDS);
+  }
+
+  /** A stamp later than all before it. */
+  #tick(): number {
+    if (this.#clock === LAST_STAMP) {
+      this.#words.fill(0);
+      this.#asidFloor.fill(0);
+      this.#allFloor = 1;
+      this.#clock = 1;
+    }
+    return ++this.#clock;
   }
 }
 
 function matches(kind: number, asid: number): boolean {
-  const tag = kind & 0x1_ffff;
+  const tag = kind & KIND_ASID;
   return asid < 0 || tag === asid || tag === GLOBAL;
-}
-
-function maskLo(lo: number, log2size: number): number {
-  return log2size < 32 ? ((lo >>> log2size) << log2size) >>> 0 : 0;
-}
-
-function maskHi(hi: number, log2size: number): number {
-  return log2size <= 32 ? hi : ((hi >>> (log2size - 32)) << (log2size - 32)) >>> 0;
 }

@@ -2,7 +2,7 @@
  * One page of one transaction: STE, CD, TLB or walk, to an address or a fault. IHI 0070 §3.3, §15.1.
  * @module
  */
-import { get, getAddress } from "../bits.ts";
+import { get, getAddress, maskOf } from "../bits.ts";
 import type { Requester } from "../device.ts";
 import { Entry, type GuestMemory } from "../guest_memory.ts";
 import { Context, isCdIllegal, isSteIllegal, Mode } from "./context.ts";
@@ -18,6 +18,8 @@ import { Config, S1DSS, STE } from "./spec/ste.ts";
 import { StreamTable } from "./stream_table.ts";
 import { Tlb } from "./tlb.ts";
 import { permissionsNeeded, Walker } from "./walk.ts";
+
+const SMMUEN = maskOf(CR0.SMMUEN);
 
 /** Where faults go. */
 export type FaultSink = (fault: Fault) => void;
@@ -71,7 +73,7 @@ export class Translator {
    * Returns 0 when `gpa` and `spanBytes` hold the result, else one of `Termination`.
    */
   translate(requester: Requester, lo: number, hi: number, access: number): number {
-    if (get(this.#cr0, CR0.SMMUEN) === 0) return this.#withoutTranslation(requester, lo, hi);
+    if ((this.#cr0[0] & SMMUEN) === 0) return this.#withoutTranslation(requester, lo, hi);
     const context = this.contexts.find(requester) ?? this.#configure(requester);
     if (context === undefined || context.mode === Mode.Abort) {
       this.#observer?.translation(requester, Translation.Fault);
@@ -81,13 +83,14 @@ export class Translator {
     const upper = context.tbi === 0 ? hi : withoutTag(hi, context.tbi);
     const { tlb } = this;
     const needed = permissionsNeeded(access);
-    if (!tlb.lookup(lo, upper, context.asid) || (tlb.permissions & needed) !== needed) {
-      return this.#walk(context, requester, lo, hi, upper, access);
+    const at = tlb.find(lo, upper, context.asid);
+    if (at < 0 || (tlb.permissions(at) & needed) !== needed) {
+      return this.#walk(context, requester, lo, hi, upper, access, needed);
     }
-    const size = 2 ** tlb.log2size;
-    const offset = (lo & (size - 1)) >>> 0;
-    this.gpa = tlb.gpa + offset;
-    this.spanBytes = size - offset;
+    const offsetMask = tlb.offsetMask(at);
+    const offset = lo & offsetMask;
+    this.gpa = tlb.gpa(at) + offset;
+    this.spanBytes = offsetMask + 1 - offset;
     this.#observer?.translation(requester, Translation.TlbHit);
     return 0;
   }
@@ -99,18 +102,19 @@ export class Translator {
     hi: number,
     upper: number,
     access: number,
+    needed: number,
   ): number {
     const walker = this.#walker;
-    const event = walker.walk(context, lo, upper, access);
+    const event = walker.walk(context, lo, upper, needed);
     if (event !== 0) {
       return this.#terminate(event, context, requester, lo, hi, access);
     }
     const { gpa, log2size, global, permissions } = walker;
     this.tlb.insert(lo, upper, context.asid, global, log2size, gpa, permissions);
-    const size = 2 ** log2size;
-    const offset = (lo & (size - 1)) >>> 0;
+    const offsetMask = (1 << log2size) - 1;
+    const offset = lo & offsetMask;
     this.gpa = gpa + offset;
-    this.spanBytes = size - offset;
+    this.spanBytes = offsetMask + 1 - offset;
     this.#observer?.translation(requester, Translation.Walk);
     return 0;
   }

@@ -3,7 +3,7 @@
  * @module
  */
 import { Entry, type GuestMemory } from "../guest_memory.ts";
-import type { Context, TableRoot } from "./context.ts";
+import { type Context, Protection, type TableRoot } from "./context.ts";
 import { Access } from "./fault.ts";
 import { DESCRIPTOR_SIZE, OUTPUT_HIGH_MASK } from "./spec/descriptors.ts";
 import { EVENT } from "./spec/events.ts";
@@ -18,17 +18,13 @@ export function permissionsNeeded(access: number): number {
 
 const VALID = 1 << 0;
 const TABLE = 1 << 1;
-const AP_UNPRIVILEGED = 1 << 6;
-const AP_READ_ONLY = 1 << 7;
+const AP_SHIFT = 6;
 const AF = 1 << 10;
 const NOT_GLOBAL = 1 << 11;
-// The rest lie in the high word.
-const PXN = 1 << (53 - 32);
-const UXN = 1 << (54 - 32);
-const PXN_TABLE = 1 << (59 - 32);
-const UXN_TABLE = 1 << (60 - 32);
-const AP_TABLE_NO_UNPRIVILEGED = 1 << (61 - 32);
-const AP_TABLE_READ_ONLY = 1 << (62 - 32);
+
+// Where PXN (53), UXN (54) and PXNTable, UXNTable, APTable (62:59) lie in the high word.
+const XN_SHIFT = 53 - 32;
+const TABLE_SHIFT = 59 - 32;
 
 /** Walks tables in guest memory; the results stay in its fields until the next walk. */
 export class Walker {
@@ -50,49 +46,52 @@ export class Walker {
   }
 
   /**
-   * Translates an input address (top byte already sign-extended when it is ignored). Returns 0, or the number of the
-   * event that describes what was met first.
+   * Translates an input address (top byte already sign-extended when it is ignored) for an access that needs these
+   * permission bits. Returns 0, or the number of the event that describes what was met first.
    */
-  walk(context: Context, lo: number, hi: number, access: number): number {
-    const upper = hi >>> 31;
+  walk(context: Context, lo: number, hi: number, needed: number): number {
+    const upper = (hi >>> 23) & 1;
     const root = context.roots[upper];
     if (root.disabled || !isInRange(root, lo, hi, upper)) return EVENT.F_TRANSLATION;
-    const words = this.#descriptor.words;
-    let table = root.gpa;
-    let tableAttributes = 0;
+    const { log2granule } = root;
+    const memory = this.#memory;
+    const descriptor = this.#descriptor;
+    const words = descriptor.words;
+    let gpa = root.gpa;
     let shift = root.firstShift;
     let indexMask = root.firstIndexMask;
-    for (let level = root.firstLevel;; level++) {
+    let level = root.firstLevel;
+    let tableAttributes = 0;
+    for (;;) {
       const index = shift >= 32 ? hi >>> (shift - 32) : (lo >>> shift) | (hi << (32 - shift));
-      const gpa = table + (index & indexMask) * DESCRIPTOR_SIZE;
-      if (!this.#memory.fetch(gpa, this.#descriptor)) {
+      gpa += (index & indexMask) * DESCRIPTOR_SIZE;
+      if (!memory.fetch(gpa, descriptor)) {
         this.gpa = gpa;
         return EVENT.F_WALK_EABT;
       }
       const low = words[0];
       const high = words[1];
-      const isTable = (low & TABLE) !== 0 && level < 3;
-      if ((low & VALID) === 0 || !(isTable || isLeaf(low, level, root))) return EVENT.F_TRANSLATION;
-      const outputHigh = high & OUTPUT_HIGH_MASK;
-      if (context.outputBits < 48 && outputHigh >>> (context.outputBits - 32) !== 0) {
-        return EVENT.F_ADDR_SIZE;
+      const isTable = level < 3 && (low & TABLE) !== 0;
+      if ((low & VALID) === 0 || !(isTable || isLeaf(low, level, log2granule))) {
+        return EVENT.F_TRANSLATION;
       }
-      const log2size = isTable ? root.log2granule : shift;
-      const output = outputHigh * 0x1_0000_0000 + alignDown(low, log2size);
-      if (isTable) {
-        if (!root.flat) tableAttributes |= high;
-        table = output;
-        shift -= root.log2granule - 3;
-        indexMask = (1 << (root.log2granule - 3)) - 1;
-        continue;
+      if ((high & context.beyondOutput) !== 0) return EVENT.F_ADDR_SIZE;
+      const log2size = isTable ? log2granule : shift;
+      gpa = (high & OUTPUT_HIGH_MASK) * 0x1_0000_0000 + (((low >>> log2size) << log2size) >>> 0);
+      if (!isTable) {
+        if ((low & AF) === 0 && !context.affd) return EVENT.F_ACCESS;
+        this.gpa = gpa;
+        this.log2size = shift;
+        this.global = (low & NOT_GLOBAL) === 0;
+        const index = ((low >>> AP_SHIFT) & 0b11) | (((high >>> XN_SHIFT) & 0b11) << 2) |
+          (((tableAttributes >>> TABLE_SHIFT) & 0b1111) << 4) | context.protection;
+        this.permissions = PERMISSIONS[index];
+        return (this.permissions & needed) === needed ? 0 : EVENT.F_PERMISSION;
       }
-      if ((low & AF) === 0 && !context.affd) return EVENT.F_ACCESS;
-      this.gpa = output;
-      this.log2size = shift;
-      this.global = (low & NOT_GLOBAL) === 0;
-      this.permissions = permissionsOf(low, high, tableAttributes, context);
-      const needed = permissionsNeeded(access);
-      return (this.permissions & needed) === needed ? 0 : EVENT.F_PERMISSION;
+      if (!root.flat) tableAttributes |= high;
+      shift -= log2granule - 3;
+      indexMask = (1 << (log2granule - 3)) - 1;
+      level++;
     }
   }
 }
@@ -104,29 +103,29 @@ function isInRange(root: TableRoot, lo: number, hi: number, upper: number): bool
     : hi === extension && (lo ^ extension) >>> root.inputBits === 0;
 }
 
-function isLeaf(low: number, level: number, root: TableRoot): boolean {
-  if (level === 3) return (low & TABLE) !== 0;
-  return level === 2 || (level === 1 && root.log2granule === 12);
+/** A page at level 3, a block at level 2, or at level 1 with a granule of 4 KiB. */
+function isLeaf(low: number, level: number, log2granule: number): boolean {
+  return level === 3 ? (low & TABLE) !== 0 : level === 2 || (level === 1 && log2granule === 12);
 }
 
-function alignDown(low: number, log2size: number): number {
-  return ((low >>> log2size) << log2size) >>> 0;
-}
+/**
+ * What a leaf permits, by AP[2:1] in bits 1:0, UXN and PXN in 3:2, APTable, UXNTable and PXNTable in 7:4, and the
+ * context's `protection` above: one load for each walk.
+ */
+const PERMISSIONS = Uint8Array.from({ length: 1024 }, (_, index) => permissionsOf(index));
 
-function permissionsOf(low: number, high: number, table: number, context: Context): number {
-  const unprivileged = (low & AP_UNPRIVILEGED) !== 0 && (table & AP_TABLE_NO_UNPRIVILEGED) === 0;
-  const writable = (low & AP_READ_ONLY) === 0 && (table & AP_TABLE_READ_ONLY) === 0;
+/** DDI 0487 D8.4 Memory access control, two privilege levels. */
+function permissionsOf(index: number): number {
+  const bit = (position: number): boolean => ((index >>> position) & 1) === 1;
+  const unprivileged = bit(0) && !bit(6);
+  const writable = !bit(1) && !bit(7);
+  const pxn = bit(2) || bit(4);
+  const uxn = bit(3) || bit(5);
+  const wxn = (index & Protection.WXN) !== 0 && writable;
+  const pan = (index & Protection.PAN) !== 0 && unprivileged;
   const data = writable ? Permission.Read | Permission.Write : Permission.Read;
-  let permissions = 0;
-  if (unprivileged) permissions |= data;
-  if (!(context.pan && unprivileged)) permissions |= data << 3;
-  const unprivilegedWrite = unprivileged && writable;
-  const wxn = context.wxn && writable;
-  if ((high & UXN) === 0 && (table & UXN_TABLE) === 0 && !(wxn && unprivileged)) {
-    permissions |= Permission.Execute;
-  }
-  if ((high & PXN) === 0 && (table & PXN_TABLE) === 0 && !wxn && !unprivilegedWrite) {
-    permissions |= Permission.Execute << 3;
-  }
-  return permissions;
+  return (unprivileged ? data : 0) |
+    (pan ? 0 : data << 3) |
+    (uxn || (wxn && unprivileged) ? 0 : Permission.Execute) |
+    (pxn || wxn || (unprivileged && writable) ? 0 : Permission.Execute << 3);
 }

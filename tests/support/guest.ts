@@ -1,0 +1,248 @@
+/**
+ * A guest made of numbers: RAM, an SMMUv3 and the few things a driver does, written out by the manual's offsets.
+ * @module
+ */
+import type { IrqLine, Requester } from "../../hw/device.ts";
+import { GuestRam } from "../../hw/guest_memory.ts";
+import type { Features } from "../../hw/smmuv3/features.ts";
+import type { Observer } from "../../hw/smmuv3/observer.ts";
+import { SmmuV3 } from "../../hw/smmuv3/smmuv3.ts";
+
+/** Where things are in the guest's RAM. */
+export const RAM = 0x4000_0000;
+export const CMDQ = 0x4001_0000;
+export const EVENTQ = 0x4002_0000;
+export const STRTAB = 0x4010_0000;
+export const CDS = 0x4020_0000;
+export const TABLES = 0x4030_0000;
+export const DATA = 0x4080_0000;
+
+/** A wired interrupt that counts. */
+export class CountingLine implements IrqLine {
+  pulses = 0;
+  asserted = false;
+
+  pulse(): void {
+    this.pulses++;
+  }
+
+  set(asserted: boolean): void {
+    this.asserted = asserted;
+  }
+}
+
+/** How a test wants its guest; the defaults are boring. */
+export interface GuestOptions {
+  features?: Partial<Features>;
+  /** log2 of entries of both queues. */
+  log2queue?: number;
+  observer?: Observer;
+  /** False leaves the device as it is after reset. */
+  enabled?: boolean;
+}
+
+/** One stage 1 context, in the manual's values. */
+export interface CdOptions {
+  t0sz?: number;
+  t1sz?: number;
+  ttb0?: number;
+  ttb1?: number;
+  epd0?: boolean;
+  epd1?: boolean;
+  asid?: number;
+  ips?: number;
+  tbi?: number;
+  /** Bits of word 1 (63:32) to set besides AA64, R, A, ASET. */
+  word1?: number;
+  /** Bits of word 1 to clear. */
+  clear1?: number;
+}
+
+export class Guest {
+  readonly ram = new GuestRam();
+  readonly memory: DataView;
+  readonly smmu: SmmuV3;
+  readonly eventq = new CountingLine();
+  readonly gerror = new CountingLine();
+  readonly messages: { gpa: number; data: number }[] = [];
+  readonly log2queue: number;
+  #prod = 0;
+  #nextTable = TABLES;
+
+  constructor({ features, log2queue = 4, observer, enabled = true }: GuestOptions = {}) {
+    const buffer = new ArrayBuffer(0x100_0000);
+    this.memory = new DataView(buffer);
+    this.ram.map(RAM, buffer);
+    this.log2queue = log2queue;
+    this.smmu = new SmmuV3({
+      memory: this.ram,
+      lines: { eventq: this.eventq, gerror: this.gerror },
+      msi: {
+        send: (gpa, data): boolean => {
+          if (gpa !== 0x0802_0040) return false;
+          this.messages.push({ gpa, data });
+          return true;
+        },
+      },
+      ...(features ? { features } : {}),
+      ...(observer ? { observer } : {}),
+    });
+    if (enabled) this.enable();
+  }
+
+  /** Brings the device up as Linux does, with a linear stream table of 64 entries. */
+  enable(): void {
+    const { smmu } = this;
+    smmu.write32(0x28, 0xd75); // CR1
+    smmu.write32(0x2c, 0x6); // CR2: PTM, RECINVSID
+    smmu.write32(0x80, STRTAB);
+    smmu.write32(0x84, 0x4000_0000); // RA
+    smmu.write32(0x88, 6); // STRTAB_BASE_CFG: linear, 64 entries
+    smmu.write32(0x90, CMDQ | this.log2queue);
+    smmu.write32(0x94, 0x4000_0000);
+    smmu.write32(0x98, 0);
+    smmu.write32(0x9c, 0);
+    smmu.write32(0x20, 0x8); // CMDQEN
+    smmu.write32(0xa0, EVENTQ | this.log2queue);
+    smmu.write32(0xa4, 0x4000_0000);
+    smmu.write32(0x1_00a8, 0);
+    smmu.write32(0x1_00ac, 0);
+    smmu.write32(0x20, 0xc); // EVENTQEN
+    smmu.write32(0x50, 0x5); // IRQ_CTRL: EVENTQ, GERROR
+    smmu.write32(0x20, 0xd); // SMMUEN
+    this.#prod = 0;
+  }
+
+  /** Puts a command of two 64-bit halves into the queue, without telling the device. */
+  queue(w0: bigint, w1: bigint = 0n): number {
+    const gpa = CMDQ + (this.#prod & ((1 << this.log2queue) - 1)) * 16;
+    this.memory.setBigUint64(gpa - RAM, w0, true);
+    this.memory.setBigUint64(gpa - RAM + 8, w1, true);
+    this.#prod = (this.#prod + 1) & ((2 << this.log2queue) - 1);
+    return gpa;
+  }
+
+  /** Tells the device about queued commands. */
+  ring(): void {
+    this.smmu.write32(0x98, this.#prod);
+  }
+
+  /** Queues one command and tells the device. */
+  command(w0: bigint, w1: bigint = 0n): void {
+    this.queue(w0, w1);
+    this.ring();
+  }
+
+  /** Writes the first two quads of the STE of a stream. */
+  ste(streamId: number, q0: bigint, q1: bigint = 0n): void {
+    this.memory.setBigUint64(STRTAB - RAM + streamId * 64, q0, true);
+    this.memory.setBigUint64(STRTAB - RAM + streamId * 64 + 8, q1, true);
+  }
+
+  /** Writes a CD at `gpa` and returns its address. */
+  cd(gpa: number, options: CdOptions = {}): number {
+    const { t0sz = 16, t1sz = 16, ttb0 = this.root(), ttb1 = 0, epd0 = false, epd1 = true } =
+      options;
+    const { asid = 1, ips = 5, tbi = 0, word1 = 0, clear1 = 0 } = options;
+    const at = gpa - RAM;
+    // TG1 = 0b10 is 4 KiB; bit 31 is V.
+    const word0 = t0sz | (Number(epd0) << 14) | (t1sz << 16) | (0b10 << 22) | (Number(epd1) << 30) |
+      (1 << 31);
+    // AA64 41, R 45, A 46, ASET 47.
+    const high = (ips | (tbi << 6) | (1 << 9) | (1 << 13) | (1 << 14) | (1 << 15) | word1) &
+      ~clear1;
+    this.memory.setUint32(at, word0 >>> 0, true);
+    this.memory.setUint32(at + 4, (high & 0xffff) | (asid << 16), true);
+    this.memory.setBigUint64(at + 8, BigInt(ttb0), true);
+    this.memory.setBigUint64(at + 16, BigInt(ttb1), true);
+    return gpa;
+  }
+
+  /** A stage 1 stream with one CD. */
+  stage1(streamId: number, options: CdOptions = {}): { root: number; cd: number } {
+    const root = options.ttb0 ?? this.root();
+    const cd = this.cd(CDS + streamId * 64, { ...options, ttb0: root });
+    this.ste(streamId, BigInt(cd) | 0b1011n);
+    return { root, cd };
+  }
+
+  /** A zeroed 4 KiB table. */
+  root(): number {
+    const gpa = this.#nextTable;
+    this.#nextTable += 0x1000;
+    return gpa;
+  }
+
+  /**
+   * Maps the page of `iova` with a leaf descriptor at `level` (3: 4 KiB, 2: 2 MiB, 1: 1 GiB), building tables from a
+   * 4-level root; returns the address of the leaf descriptor. `attributes` default to read-write, unprivileged, AF, nG.
+   */
+  map(
+    root: number,
+    iova: bigint,
+    gpa: number,
+    attributes: bigint = 0xc40n,
+    level: number = 3,
+  ): number {
+    let table = root;
+    for (let at = 0;; at++) {
+      const shift = BigInt(39 - 9 * at);
+      const entry = table + Number((iova >> shift) & 0x1ffn) * 8;
+      if (at === level) {
+        const type = level === 3 ? 0b11n : 0b01n;
+        this.quad(entry, BigInt(gpa) | attributes | type);
+        return entry;
+      }
+      const old = this.memory.getBigUint64(entry - RAM, true);
+      if ((old & 1n) === 0n) this.quad(entry, BigInt(this.root()) | 0b11n);
+      table = Number(this.memory.getBigUint64(entry - RAM, true) & 0x0000_ffff_ffff_f000n);
+    }
+  }
+
+  /** Stores a 64-bit value. */
+  quad(gpa: number, value: bigint): void {
+    this.memory.setBigUint64(gpa - RAM, value, true);
+  }
+
+  /** Loads a 32-bit value. */
+  word(gpa: number): number {
+    return this.memory.getUint32(gpa - RAM, true);
+  }
+
+  /** An endpoint's write; true when it was not aborted. */
+  dmaWrite(streamId: number, iova: bigint, bytes: number[], substreamId: number = -1): boolean {
+    const requester: Requester = { streamId, substreamId };
+    return this.smmu.dma.write(requester, ...split(iova), Uint8Array.from(bytes));
+  }
+
+  /** An endpoint's read; undefined when it was aborted. */
+  dmaRead(
+    streamId: number,
+    iova: bigint,
+    sizeBytes: number = 1,
+    substreamId: number = -1,
+  ): number[] | undefined {
+    const into = new Uint8Array(sizeBytes).fill(0xee);
+    const done = this.smmu.dma.read({ streamId, substreamId }, ...split(iova), into);
+    return done ? [...into] : undefined;
+  }
+
+  /** The records between EVENTQ_CONS and EVENTQ_PROD, as four quads each; acknowledged. */
+  events(): bigint[][] {
+    const mask = (2 << this.log2queue) - 1;
+    const records: bigint[][] = [];
+    const prod = this.smmu.read32(0x1_00a8);
+    let cons = this.smmu.read32(0x1_00ac) & mask;
+    while (cons !== (prod & mask)) {
+      const gpa = EVENTQ + (cons & (mask >> 1)) * 32;
+      records.push([0, 8, 16, 24].map((at) => this.memory.getBigUint64(gpa - RAM + at, true)));
+      cons = (cons + 1) & mask;
+    }
+    this.smmu.write32(0x1_00ac, ((prod & 0x8000_0000) | cons) >>> 0);
+    return records;
+  }
+}
+
+function split(iova: bigint): [number, number] {
+  return [Number(iova & 0xffff_ffffn), Number(iova >> 32n)];
+}
