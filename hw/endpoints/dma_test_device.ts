@@ -1,0 +1,180 @@
+/**
+ * A function that makes one DMA write on request and says what came of it. The registers, pattern and results are
+ * those of QEMU's `iommu-testdev` (docs/specs/iommu-testdev.rst), so programs for that device run on this one.
+ * @module
+ */
+import type { DmaPort, MmioDevice, Requester } from "../device.ts";
+import { bits, get } from "../bits.ts";
+import type { GuestMemory } from "../guest_memory.ts";
+import { ConfigSpace } from "../pci/config_space.ts";
+import type { Bar, PciFunction } from "../pci/function.ts";
+
+/** Register offsets; each has 32 bits. */
+const REG = {
+  TRIGGER: 0x00,
+  IOVA_LO: 0x04,
+  IOVA_HI: 0x08,
+  LEN: 0x0c,
+  RESULT: 0x10,
+  DBELL: 0x14,
+  ATTRS: 0x18,
+  GPA_LO: 0x1c,
+  GPA_HI: 0x20,
+} as const;
+
+/** Registers that hold what was written to them. */
+const STORED: readonly number[] = [
+  REG.IOVA_LO,
+  REG.IOVA_HI,
+  REG.LEN,
+  REG.RESULT,
+  REG.ATTRS,
+  REG.GPA_LO,
+  REG.GPA_HI,
+];
+
+/** Fields of ATTRS. */
+const ATTRS = { Secure: bits(0), Space: bits(2, 1), SpaceValid: bits(3) } as const;
+const Space = { Secure: 0, NonSecure: 1 } as const;
+
+/** Values of RESULT. */
+const RESULT = {
+  OK: 0,
+  BAD_LEN: 0xdead_0001,
+  WRITE_FAILED: 0xdead_0002,
+  READBACK_FAILED: 0xdead_0003,
+  MISMATCH: 0xdead_0004,
+  NOT_ARMED: 0xdead_0005,
+  BAD_ATTRS: 0xdead_0006,
+  ARMED: 0xffff_fffe,
+  IDLE: 0xffff_ffff,
+} as const;
+
+/** ATTRS after reset: Space is Non-secure, and not valid. */
+const ATTRS_INITIAL = 0b0010;
+const PATTERN = Uint8Array.of(0x78, 0x56, 0x34, 0x12);
+/** Longest transfer in bytes; a LEN beyond it is a bad one. */
+const MAX_SIZE = 0x1_0000;
+const BAR_SIZE = 0x1000;
+
+/** What the test device is made of. */
+export interface DmaTestDeviceOptions {
+  readonly requester: Requester;
+  readonly dma: DmaPort;
+  /** Memory by GPA, for the readback that no IOMMU translates. */
+  readonly memory: GuestMemory;
+}
+
+/**
+ * The test device: 1b36:0005, class 0x00ff00, BAR 0 of 4 KiB, no interrupt, no capabilities.
+ *
+ * Write IOVA, GPA and LEN, arm by writing 1 to DBELL, run by reading TRIGGER, read RESULT. LEN is at most 64 KiB;
+ * more is answered like 0. As in QEMU, the transfer does not depend on Command.BusMasterEnable. Of the spaces that
+ * ATTRS can name only Non-secure has a way to memory here; the others are answered as a failed write.
+ */
+export class DmaTestDevice implements PciFunction {
+  readonly name = "dma-test-device";
+  readonly config: ConfigSpace;
+  readonly bars: readonly Bar[];
+
+  readonly #requester: Requester;
+  readonly #dma: DmaPort;
+  readonly #memory: GuestMemory;
+  readonly #registers = new Uint32Array(BAR_SIZE / 4);
+  readonly #attrs = this.#registers.subarray(REG.ATTRS / 4);
+  readonly #source = new Uint8Array(MAX_SIZE);
+  readonly #target = new Uint8Array(MAX_SIZE);
+  #armed = false;
+
+  constructor(options: DmaTestDeviceOptions) {
+    this.#requester = options.requester;
+    this.#dma = options.dma;
+    this.#memory = options.memory;
+    for (let i = 0; i < MAX_SIZE; i++) this.#source[i] = PATTERN[i & 3];
+    const device: MmioDevice = {
+      read: (offset, into) => this.#read(offset, into),
+      write: (offset, from) => this.#write(offset, from),
+    };
+    this.bars = [{ index: 0, sizeBytes: BAR_SIZE, device }];
+    this.config = new ConfigSpace({
+      vendorId: 0x1b36,
+      deviceId: 0x0005,
+      classCode: 0x00ff00,
+      bars: this.bars,
+    });
+    this.#clear();
+  }
+
+  reset(): void {
+    this.#clear();
+    this.config.reset();
+  }
+
+  #clear(): void {
+    this.#registers.fill(0);
+    this.#registers[REG.RESULT / 4] = RESULT.IDLE;
+    this.#registers[REG.ATTRS / 4] = ATTRS_INITIAL;
+    this.#armed = false;
+  }
+
+  /** Registers are read whole, 4 bytes; an access of 8 bytes is two. */
+  #read(offset: number, into: Uint8Array): void {
+    into.fill(0);
+    if (offset % 4 !== 0) return;
+    for (let i = 0; i + 4 <= into.length; i += 4) {
+      if (offset + i === REG.TRIGGER) this.#registers[REG.RESULT / 4] = this.#run();
+      const value = this.#registers[(offset + i) / 4] ?? 0;
+      for (let byte = 0; byte < 4; byte++) into[i + byte] = value >>> (8 * byte);
+    }
+  }
+
+  #write(offset: number, from: Uint8Array): void {
+    if (offset % 4 !== 0) return;
+    for (let i = 0; i + 4 <= from.length; i += 4) {
+      const value = from[i] | from[i + 1] << 8 | from[i + 2] << 16 | from[i + 3] << 24;
+      if (offset + i === REG.DBELL) this.#ring((value & 1) !== 0);
+      else if (STORED.includes(offset + i)) this.#registers[(offset + i) / 4] = value;
+    }
+  }
+
+  #ring(armed: boolean): void {
+    this.#armed = armed;
+    this.#registers[REG.RESULT / 4] = armed ? RESULT.ARMED : RESULT.IDLE;
+  }
+
+  #run(): number {
+    if (!this.#armed) return RESULT.NOT_ARMED;
+    this.#armed = false;
+    const registers = this.#registers;
+    const size = registers[REG.LEN / 4];
+    if (size === 0 || size > MAX_SIZE) return RESULT.BAD_LEN;
+    const space = this.#space();
+    if (space < 0) return RESULT.BAD_ATTRS;
+    const source = this.#source.subarray(0, size);
+    if (space !== Space.NonSecure) return RESULT.WRITE_FAILED;
+    if (
+      !this.#dma.write(
+        this.#requester,
+        registers[REG.IOVA_LO / 4],
+        registers[REG.IOVA_HI / 4],
+        source,
+      )
+    ) {
+      return RESULT.WRITE_FAILED;
+    }
+    const target = this.#target.subarray(0, size);
+    const gpa = registers[REG.GPA_HI / 4] * 0x1_0000_0000 + registers[REG.GPA_LO / 4];
+    if (!this.#memory.read(gpa, target)) return RESULT.READBACK_FAILED;
+    for (let i = 0; i < size; i++) if (target[i] !== source[i]) return RESULT.MISMATCH;
+    return RESULT.OK;
+  }
+
+  /** The space of the transfer, or -1 when ATTRS contradicts itself. */
+  #space(): number {
+    if (get(this.#attrs, ATTRS.SpaceValid) === 0) return Space.NonSecure;
+    const space = get(this.#attrs, ATTRS.Space);
+    const secure = get(this.#attrs, ATTRS.Secure) !== 0;
+    const knows = space === Space.Secure || space === Space.NonSecure;
+    return knows && secure !== (space === Space.Secure) ? -1 : space;
+  }
+}

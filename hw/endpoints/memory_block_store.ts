@@ -1,0 +1,39 @@
+/**
+ * Sectors in an array, for tests and embedders.
+ * @module
+ */
+import type { BlockStore } from "./block_store.ts";
+
+/** A store in memory. Discarded ranges read as zero. */
+export class MemoryBlockStore implements BlockStore {
+  /** The contents. */
+  readonly bytes: Uint8Array;
+
+  /** A store over these bytes, or of so many zero bytes. */
+  constructor(contents: Uint8Array | number) {
+    this.bytes = typeof contents === "number" ? new Uint8Array(contents) : contents;
+  }
+
+  get sizeBytes(): number {
+    return this.bytes.length;
+  }
+
+  read(offset: number, into: Uint8Array): boolean {
+    into.set(this.bytes.subarray(offset, offset + into.length));
+    return true;
+  }
+
+  write(offset: number, from: Uint8Array): boolean {
+    this.bytes.set(from, offset);
+    return true;
+  }
+
+  flush(): boolean {
+    return true;
+  }
+
+  discard(offset: number, sizeBytes: number): boolean {
+    this.bytes.fill(0, offset, offset + sizeBytes);
+    return true;
+  }
+}
