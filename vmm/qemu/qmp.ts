@@ -54,18 +54,15 @@ export class Qmp {
   static async connect(path: string, options: ConnectOptions): Promise<Qmp> {
     const end = performance.now() + options.timeoutMs;
     const qmp = new Qmp(await LineSocket.connect("QEMU's QMP", path, options));
-    const stop = (): void => qmp.#socket.close();
-    options.signal?.addEventListener("abort", stop, { once: true });
+    const leftMs = Math.max(1, end - performance.now());
     try {
-      await deadline(qmp.#greeted.promise, Math.max(1, end - performance.now()));
+      await deadline(qmp.#greeted.promise, leftMs, options.signal && { signal: options.signal });
       await qmp.execute("qmp_capabilities");
       return qmp;
     } catch (error) {
       await qmp.close();
       options.signal?.throwIfAborted();
       throw new QemuError(`Cannot speak with QEMU at ${path}: ${reason(error, options.timeoutMs)}`);
-    } finally {
-      options.signal?.removeEventListener("abort", stop);
     }
   }
 
