@@ -29,6 +29,8 @@ export class FakeDma implements DmaPort {
   count = 0;
   /** Called before each read, to play a guest that changes memory meanwhile. */
   onRead: (address: number, sizeBytes: number) => void = () => {};
+  /** Called after each read that was not aborted. */
+  afterRead: (address: number, sizeBytes: number) => void = () => {};
 
   constructor(base: number, sizeBytes: number) {
     this.base = base;
@@ -38,9 +40,11 @@ export class FakeDma implements DmaPort {
 
   read(_requester: Requester, lo: number, hi: number, into: Uint8Array): boolean {
     this.onRead(hi * 2 ** 32 + lo, into.length);
-    return this.#move(lo, hi, into.length, true, (at, from, to) => {
+    const ok = this.#move(lo, hi, into.length, true, (at, from, to) => {
       into.set(this.bytes.subarray(at, at + to - from), from);
     });
+    if (ok) this.afterRead(hi * 2 ** 32 + lo, into.length);
+    return ok;
   }
 
   write(_requester: Requester, lo: number, hi: number, from: Uint8Array): boolean {

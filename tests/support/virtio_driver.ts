@@ -5,7 +5,10 @@
  */
 import type { MmioDevice } from "../../hw/device.ts";
 import type { PciFunction } from "../../hw/pci/function.ts";
-import type { FakeDma } from "./fake_dma.ts";
+import { MemoryBlockStore } from "../../hw/endpoints/memory_block_store.ts";
+import { VirtioBlk, type VirtioBlkOptions } from "../../hw/endpoints/virtio_blk.ts";
+import { VirtioPci, type VirtioPciOptions } from "../../hw/endpoints/virtio_pci.ts";
+import { FakeDma, FakeIrq } from "./fake_dma.ts";
 
 /** One descriptor's buffer. */
 export interface Buffer {
@@ -158,8 +161,9 @@ export class VirtioDriver {
 
   /** Writes a chain into an indirect table and makes it available; returns its head. */
   addIndirect(buffers: readonly Buffer[]): number {
+    if (this.#nextTable + buffers.length * 16 > 0x4000) this.#nextTable = 0;
     const table = this.tables + this.#nextTable;
-    this.#nextTable = (this.#nextTable + buffers.length * 16) % 0x2000;
+    this.#nextTable += buffers.length * 16;
     buffers.forEach((buffer, i) => {
       const last = i === buffers.length - 1;
       const flags = (buffer.writable ? 2 : 0) | (last ? 0 : 1);
@@ -254,4 +258,42 @@ export function blockRequest(
       { iova: at + 16, size: 1, writable: true },
     ],
   };
+}
+
+/** Everything a test of the disk needs. */
+export interface DiskRig {
+  readonly memory: FakeDma;
+  readonly irq: FakeIrq;
+  readonly disk: VirtioPci;
+  readonly driver: VirtioDriver;
+  /** Contents of the disk: byte i is i + i / 512, modulo 256, so neighbouring sectors differ. */
+  readonly contents: Uint8Array;
+}
+
+/** How the rig differs from a disk of 64 sectors, INTx, 128 KiB of memory from 0x4000_0000, a started driver. */
+export interface DiskRigOptions extends DriverOptions {
+  readonly base?: number;
+  readonly memoryBytes?: number;
+  readonly sectors?: number;
+  readonly started?: boolean;
+  readonly disk?: Partial<VirtioBlkOptions>;
+  readonly pci?: Pick<VirtioPciOptions, "msix" | "later">;
+}
+
+/** A disk and its driver. */
+export function diskRig(options: DiskRigOptions = {}): DiskRig {
+  const memory = new FakeDma(options.base ?? 0x4000_0000, options.memoryBytes ?? 0x2_0000);
+  const contents = new Uint8Array((options.sectors ?? 64) * 512);
+  for (let i = 0; i < contents.length; i++) contents[i] = i + Math.floor(i / 512);
+  const irq = new FakeIrq();
+  const disk = new VirtioPci({
+    device: new VirtioBlk({ store: new MemoryBlockStore(contents), ...options.disk }),
+    requester: { streamId: 0x28, substreamId: -1 },
+    dma: memory,
+    irq,
+    ...options.pci,
+  });
+  const driver = new VirtioDriver(disk, memory, options);
+  if (options.started ?? true) driver.start(options);
+  return { memory, irq, disk, driver, contents };
 }
