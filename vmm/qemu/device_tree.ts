@@ -3,6 +3,7 @@
  * `Documentation/devicetree/bindings/iommu/arm,smmu-v3.yaml` and `bindings/pci/pci-iommu.txt`.
  * @module
  */
+import type { Board } from "./board.ts";
 import { barPlace, CARRIAGE, type CarriageAddresses, swizzle } from "./carriage.ts";
 import { dumpArguments, type MachineConfiguration } from "./machine_arguments.ts";
 import { QemuError } from "./qemu_error.ts";
@@ -46,9 +47,17 @@ const MAP_ROWS = 16;
 /** `ss` of a range's first cell: 32-bit memory. IEEE 1275 PCI bus binding §2.2.1.1. */
 const MEMORY32 = 0x0200_0000;
 
-/** Cells of a GIC interrupt: a shared one, on a rising edge. Linux `bindings/interrupt-controller/arm,gic.yaml`. */
+/** Cells of a GIC interrupt. Linux `bindings/interrupt-controller/arm,gic.yaml`. */
 const SPI = 0;
 const EDGE_RISING = 1;
+const LEVEL_HIGH = 4;
+
+/**
+ * How the guest is to take the interrupt. Without KVM any access to the BAR, by any processor, ends QEMU's INTx; a level
+ * that goes before it is taken is lost, an edge stays. With KVM the end of the interrupt does, and KVM looks for the end
+ * of level interrupts only.
+ */
+const TRIGGER: Record<Board["accelerator"], number> = { tcg: EDGE_RISING, kvm: LEVEL_HIGH };
 
 /**
  * Has QEMU describe `machine` in a file of `directory`, and adds the SMMU. Throws a `QemuError` that names the program that
@@ -67,7 +76,7 @@ export async function makeDeviceTree(
     signal,
   });
   const text = new TextDecoder().decode(own.stdout);
-  const { source, addresses } = smmuSource(parsePciHost(text));
+  const { source, addresses } = smmuSource(parsePciHost(text), machine.board.accelerator);
   const { stdout } = await runTool("dtc", tools.dtc, ["-I", "dts", "-O", "dtb", ...quiet], {
     input: text + source,
     signal,
@@ -80,7 +89,7 @@ export async function makeDeviceTree(
  * StreamIDs, and a 32-bit window that ends below the BAR, so that the guest gives that address to nobody. Throws an
  * `QemuError` when the window or the interrupt is not there.
  */
-export function smmuSource(host: PciHost): SmmuSource {
+export function smmuSource(host: PciHost, accelerator: Board["accelerator"]): SmmuSource {
   const { cells, bar } = shortenWindow(host.ranges);
   const { portBus, barSizeBytes } = CARRIAGE;
   const source = `
@@ -88,7 +97,7 @@ export function smmuSource(host: PciHost): SmmuSource {
 	smmu: iommu@${bar.toString(16)} {
 		compatible = "arm,smmu-v3";
 		reg = <0 ${hex(bar)} 0 ${hex(barSizeBytes)}>;
-		interrupts = <${SPI} ${carriageSpi(host.interruptMap)} ${EDGE_RISING}>;
+		interrupts = <${SPI} ${carriageSpi(host.interruptMap)} ${TRIGGER[accelerator]}>;
 		interrupt-names = "combined";
 		#iommu-cells = <1>;
 		dma-coherent;
