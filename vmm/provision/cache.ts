@@ -94,6 +94,11 @@ export class Cache implements Disposable {
     return this.#options.progress;
   }
 
+  /** Whether everything is made anew. */
+  get refresh(): boolean {
+    return this.#options.refresh ?? false;
+  }
+
   /** Ends the work. */
   get signal(): AbortSignal | undefined {
     return this.#options.signal;
@@ -126,14 +131,26 @@ export class Cache implements Disposable {
       const facts = await recipe.make(unfinished);
       await writeManifest(unfinished, recipe.inputs, facts);
       this.signal?.throwIfAborted();
-      await removeTree(path);
-      await Deno.rename(unfinished, path);
+      await replaceTree(path, unfinished);
       return facts;
     } catch (error) {
       await removeTree(unfinished);
       throw error;
     }
   }
+}
+
+/** Puts the folder `by` where `path` is or will be. Deno removes no folder that holds a program it may run, but renames it. */
+async function replaceTree(path: string, by: string): Promise<void> {
+  const replaced = `${path}.replaced`;
+  await removeTree(replaced);
+  try {
+    await Deno.rename(path, replaced);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  await Deno.rename(by, path);
+  await removeTree(replaced);
 }
 
 /** Removes a folder and all below it; a missing one is fine. */

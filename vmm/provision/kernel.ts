@@ -59,7 +59,9 @@ export function debianKernel(
   tools: HostTools,
   prefix: string | undefined,
 ): Promise<Artefact> {
-  const title = `kernel ${prefix ?? "of Debian's newest version"} for the guest`;
+  const title = prefix === undefined
+    ? "Debian's newest kernel for the guest"
+    : `Debian's kernel ${prefix} for the guest`;
   return cache.artefact({
     name: `kernel-${prefix ?? "newest"}`,
     title,

@@ -9,6 +9,8 @@ import { machineArchives } from "./archive.ts";
 import { findKeyring, PrivateApt } from "./private_apt.ts";
 import { type HostArchitecture, machineTool, run } from "./tool.ts";
 
+const PROGRESS_INTERVAL_MS = 2000;
+
 /** Where packages come from: the machine's mirrors, through one private apt for each architecture. */
 export class Packages {
   readonly #cache: Cache;
@@ -25,12 +27,13 @@ export class Packages {
   async apt(architecture: HostArchitecture): Promise<PrivateApt> {
     const known = this.#apts.get(architecture);
     if (known !== undefined) return known;
-    const { progress, signal } = this.#cache;
+    const { progress, refresh, signal } = this.#cache;
     const apt = await PrivateApt.open({
       path: `${this.#cache.path}/apt-${architecture}`,
       architecture,
       archives: this.#archive ? [this.#archive] : await machineArchives(signal),
       keyring: findKeyring(),
+      refresh,
       progress,
       signal,
     });
@@ -48,7 +51,12 @@ export class Packages {
     const apt = await this.apt(architecture);
     const files = await apt.download(names, title);
     this.#cache.progress(`Unpacking ${title}`);
-    for (const file of files) {
+    let reportedMs = Date.now();
+    for (const [index, file] of files.entries()) {
+      if (Date.now() - reportedMs > PROGRESS_INTERVAL_MS) {
+        reportedMs = Date.now();
+        this.#cache.progress(`Unpacking ${title}: ${index} of ${files.length} packages`);
+      }
       await run(machineTool("dpkg-deb"), ["-x", file, root], {
         doing: `unpack ${file.slice(file.lastIndexOf("/") + 1)}`,
         signal: this.#cache.signal,

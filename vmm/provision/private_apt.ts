@@ -5,6 +5,7 @@
  * @module
  */
 
+import { delay } from "@std/async/delay";
 import { type Progress, removeTree } from "./cache.ts";
 import { sha256File } from "./manifest.ts";
 import { ProvisionError } from "./provision_error.ts";
@@ -20,6 +21,8 @@ export interface PrivateAptOptions {
   readonly archives: readonly string[];
   /** File with the archive's public keys. */
   readonly keyring: string;
+  /** Fetch the lists anew even when they are young. */
+  readonly refresh?: boolean | undefined;
   /** Told what is going on. */
   readonly progress: Progress;
   /** Ends the work. */
@@ -63,6 +66,8 @@ const PRETENDED = [
 
 const LISTS_LIFE_MS = 7 * 24 * 3600 * 1000;
 const PROGRESS_INTERVAL_MS = 1000;
+const LOCK_ATTEMPTS = 120;
+const LOCK_INTERVAL_MS = 500;
 
 /** The machine's file of Debian archive keys; throws a {@link ProvisionError} that says how to get it. */
 export function findKeyring(candidates: readonly string[] = KEYRINGS): string {
@@ -184,6 +189,8 @@ export class PrivateApt {
   }
 
   async #updateWhenOld(): Promise<void> {
+    if (this.#updated) return;
+    if (this.#options.refresh) return await this.#update();
     try {
       const updated = Deno.statSync(this.#stampPath).mtime?.getTime() ?? 0;
       if (Date.now() - updated < LISTS_LIFE_MS) return;
@@ -221,16 +228,27 @@ export class PrivateApt {
     return `${this.#options.path}/updated`;
   }
 
-  #aptGet(
+  async #aptGet(
     doing: string,
     args: readonly string[],
     onLine?: (line: string) => void,
   ): Promise<string> {
-    return run(machineTool("apt-get"), ["-c", this.#config, "-qq", ...args], {
-      doing,
-      signal: this.#options.signal,
-      ...onLine === undefined ? {} : { onLine },
-    });
+    const { progress, signal } = this.#options;
+    for (let attempt = 1;; attempt++) {
+      try {
+        return await run(machineTool("apt-get"), ["-c", this.#config, "-qq", ...args], {
+          doing,
+          signal,
+          ...onLine === undefined ? {} : { onLine },
+        });
+      } catch (error) {
+        // The apt-get of a run that was killed goes on for a while.
+        const isBusy = error instanceof ProvisionError && /Could not get lock/.test(error.message);
+        if (!isBusy || attempt === LOCK_ATTEMPTS) throw error;
+        if (attempt === 1) progress("Waiting for the apt-get of an earlier run to end");
+        await delay(LOCK_INTERVAL_MS, signal === undefined ? {} : { signal });
+      }
+    }
   }
 }
 
@@ -239,7 +257,7 @@ function reportPercent(what: string, progress: Progress): (line: string) => void
   return (line) => {
     const percent = parseDownloadPercent(line);
     const nowMs = Date.now();
-    if (percent === undefined || nowMs - reportedMs < PROGRESS_INTERVAL_MS) return;
+    if (!percent || nowMs - reportedMs < PROGRESS_INTERVAL_MS) return;
     reportedMs = nowMs;
     progress(`${what}: ${percent} %`);
   };
@@ -274,7 +292,6 @@ APT::Update::Error-Mode "any";
 Acquire::ForceHash "SHA256";
 Acquire::Languages "none";
 Acquire::Retries "3";
-Debug::NoLocking "1";
 Dir::Cache "${path}/cache";
 Dir::Cache::archives "archives";
 Dir::Etc::preferences "/dev/null";

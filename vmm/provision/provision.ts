@@ -96,10 +96,8 @@ export async function provision(options: ProvisionOptions = {}): Promise<Provisi
     artefactKernel(await debianKernel(cache, packages, tools, options.kernel));
   return {
     cacheDir: cache.path,
-    qemu: given.qemu ?? {
-      tool: rootQemuTool(`${root.path}/root`, architecture),
-      version: root.facts.version,
-    },
+    qemu: given.qemu ??
+      await checkQemu(rootQemuTool(`${root.path}/root`, architecture), signal),
     tools,
     kernel,
     initrd: options.initrd ?? await ownInitramfs(cache, packages, tools, kernel),

@@ -1,0 +1,169 @@
+/**
+ * What the guest says on its console, as events.
+ *
+ * Our `/init` writes lines `vsmmu: WORD …` to the kernel's log (`guest_init.sh`); the kernel's own lines about its SMMU
+ * (Linux: drivers/iommu/arm/arm-smmu-v3) and its panics count too. Everything else on a console is passed over.
+ *
+ * @module
+ */
+
+/** Something the guest reported; `atSeconds` is its own time since it started, `undefined` on a line without a timestamp. */
+export type GuestEvent =
+  & { readonly atSeconds: number | undefined }
+  & (
+    /** The kernel's driver took an SMMU. */
+    | { readonly kind: "probe"; readonly device: string }
+    /** The kernel that runs, as `uname -r` says it. */
+    | { readonly kind: "kernel"; readonly release: string }
+    /** An IOMMU group, its type (`DMA`, `DMA-FQ`, `identity`) and the PCI addresses in it. */
+    | {
+      readonly kind: "group";
+      readonly index: number;
+      readonly type: string;
+      readonly devices: readonly string[];
+    }
+    /** An action of the command line begins. */
+    | { readonly kind: "run"; readonly action: string }
+    /** A step of an action went well. */
+    | { readonly kind: "ok"; readonly step: "mount" | "reread" | "unmount" }
+    /** SHA-256 of a file on the disk, in lower-case hexadecimal. */
+    | { readonly kind: "sha256"; readonly path: string; readonly digest: string }
+    /** What the DMA test device answered; addresses and result as the guest wrote them. */
+    | {
+      readonly kind: "dma";
+      readonly device: string;
+      readonly iova: bigint;
+      readonly result: number;
+    }
+    /** A measured transfer. */
+    | {
+      readonly kind: "bench";
+      readonly direction: "read" | "write";
+      readonly bytes: number;
+      readonly seconds: number;
+    }
+    /** An event record that the kernel's SMMU driver printed: type, StreamID and input address. */
+    | {
+      readonly kind: "smmuEvent";
+      readonly type: number;
+      readonly streamId: number;
+      readonly iova: bigint;
+    }
+    /** The guest gave up. */
+    | { readonly kind: "fail"; readonly reason: string }
+    /** All actions went well. */
+    | { readonly kind: "done" }
+  );
+
+type Body = GuestEvent extends infer Event
+  ? Event extends { kind: string } ? Omit<Event, "atSeconds"> : never
+  : never;
+
+const RECORD_QUADS = 4;
+
+/** Reads a console line by line. It remembers what spans lines: a measurement's begin and an event record's words. */
+export class GuestConsole {
+  #began: { direction: string; atSeconds: number } | undefined;
+  #record: bigint[] | undefined;
+
+  /** The event that this line completes, or `undefined`. The line's end may be missing, or be a carriage return. */
+  push(line: string): GuestEvent | undefined {
+    const match = /^(?:\[ *(\d+\.\d+)\](?:\[[^\]]*\])? )?(.*?)\r?$/.exec(line);
+    if (match === null) return undefined;
+    const atSeconds = match[1] === undefined ? undefined : Number(match[1]);
+    const text = match[2];
+    const body = text.startsWith("vsmmu: ")
+      ? this.#ours(text.slice("vsmmu: ".length), atSeconds)
+      : this.#kernels(text);
+    return body === undefined ? undefined : { atSeconds, ...body } as GuestEvent;
+  }
+
+  #ours(text: string, atSeconds: number | undefined): Body | undefined {
+    const [word, ...rest] = text.split(" ");
+    if (word === "FAIL") return { kind: "fail", reason: rest.join(" ") };
+    if (word === "begin" && atSeconds !== undefined) {
+      this.#began = { direction: rest[0], atSeconds };
+    } else if (word === "end") {
+      return this.#measured(rest, atSeconds);
+    }
+    return plain(word, rest);
+  }
+
+  #measured([direction, bytes]: string[], atSeconds: number | undefined): Body | undefined {
+    const began = this.#began;
+    this.#began = undefined;
+    if (began?.direction !== direction || atSeconds === undefined || !isCount(bytes)) {
+      return undefined;
+    }
+    if (direction !== "read" && direction !== "write") return undefined;
+    const seconds = atSeconds - began.atSeconds;
+    return { kind: "bench", direction, bytes: Number(bytes), seconds };
+  }
+
+  #kernels(text: string): Body | undefined {
+    const panic = /^Kernel panic - not syncing: (.*)$/.exec(text);
+    if (panic !== null) return { kind: "fail", reason: `Kernel panic: ${panic[1]}` };
+    const smmu = /^arm-smmu-v3 (\S+): (.*)$/.exec(text);
+    if (smmu === null) return undefined;
+    const [, device, said] = smmu;
+    if (/^(ias \d+-bit, )?oas \d+-bit/.test(said)) return { kind: "probe", device };
+    return this.#recordLine(said);
+  }
+
+  /** The driver prints `event 0x10 received:` and then the record's four quads, a line each. */
+  #recordLine(said: string): Body | undefined {
+    if (/^event 0x[0-9a-f]+ received:$/.test(said)) {
+      this.#record = [];
+      return undefined;
+    }
+    const quad = /^\t0x([0-9a-f]{16})$/.exec(said);
+    if (quad === null || this.#record === undefined) return undefined;
+    this.#record.push(BigInt(`0x${quad[1]}`));
+    if (this.#record.length < RECORD_QUADS) return undefined;
+    const [head, , iova] = this.#record;
+    this.#record = undefined;
+    return { kind: "smmuEvent", type: Number(head & 0xffn), streamId: Number(head >> 32n), iova };
+  }
+}
+
+/** Reads a console to its end; an event for each line that completes one. */
+export async function* guestEvents(lines: AsyncIterable<string>): AsyncGenerator<GuestEvent> {
+  const guest = new GuestConsole();
+  for await (const line of lines) {
+    const event = guest.push(line);
+    if (event !== undefined) yield event;
+  }
+}
+
+function plain(word: string, rest: readonly string[]): Body | undefined {
+  const [first, second, third] = rest;
+  switch (word) {
+    case "kernel":
+      return first === undefined ? undefined : { kind: "kernel", release: first };
+    case "group":
+      if (!isCount(first) || second === undefined) return undefined;
+      return { kind: "group", index: Number(first), type: second, devices: rest.slice(2) };
+    case "run":
+      return first === undefined ? undefined : { kind: "run", action: first };
+    case "mount":
+    case "reread":
+    case "unmount":
+      return first === "ok" ? { kind: "ok", step: word } : undefined;
+    case "sha256":
+      if (!/^[0-9a-f]{64}$/.test(second ?? "")) return undefined;
+      return { kind: "sha256", path: first, digest: second };
+    case "dma":
+      if (!isNumeral(second) || !isNumeral(third)) return undefined;
+      return { kind: "dma", device: first, iova: BigInt(second), result: Number(third) };
+    case "done":
+      return { kind: "done" };
+  }
+}
+
+function isCount(text: string | undefined): text is string {
+  return text !== undefined && /^\d+$/.test(text);
+}
+
+function isNumeral(text: string | undefined): text is string {
+  return text !== undefined && /^(0x[0-9a-fA-F]+|\d+)$/.test(text);
+}
