@@ -69,12 +69,13 @@ const CMDQEN = maskOf(CR0.CMDQEN);
 export class SmmuV3 implements MmioDevice {
   /** The chosen features. */
   readonly features: Features;
-  /** The way of endpoints to memory. */
+  /** The way of endpoints to memory; their messages go where the device's own go. */
   readonly dma: DmaPort;
 
   /** Translates one page at a time without moving data, for those who do that themselves. */
   readonly translator: Translator;
 
+  readonly #memory: GuestMemory;
   readonly #registers: RegisterFile;
   readonly #commands: CommandQueue;
   readonly #events: EventQueue;
@@ -110,7 +111,8 @@ export class SmmuV3 implements MmioDevice {
       sync: (gpa, data) => this.#sync(gpa, data),
     };
     this.#commands = new CommandQueue(registers, memory, this.features, target, observer);
-    this.dma = new TranslatedDma(this.translator, memory, msi, observer);
+    this.#memory = memory;
+    this.dma = this.port(msi);
     this.reset();
   }
 
@@ -120,6 +122,11 @@ export class SmmuV3 implements MmioDevice {
     identify(this.#registers.words, this.features);
     this.translator.contexts.invalidateStreams(0, 2 ** 32);
     this.translator.tlb.invalidateAll();
+  }
+
+  /** A way to memory for endpoints whose messages take `msi` to where no RAM is. */
+  port(msi?: MsiPort): DmaPort {
+    return new TranslatedDma(this.translator, this.#memory, msi, this.#observer);
   }
 
   /** Reads 4 or 8 bytes, aligned; other accesses read zero. */

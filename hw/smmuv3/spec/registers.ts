@@ -40,7 +40,7 @@ export const REG = {
   IRQ_CTRL: rw(0x0050, 0x0000_0005),
   IRQ_CTRLACK: ro(0x0054),
   GERROR: ro(0x0060),
-  GERRORN: rw(0x0064, 0x0000_00b5),
+  GERRORN: rw(0x0064, 0x0000_01b5),
   GERROR_IRQ_CFG0: rw(0x0068, 0xffff_fffc, 0x000f_ffff),
   GERROR_IRQ_CFG1: rw(0x0070, 0xffff_ffff),
   GERROR_IRQ_CFG2: rw(0x0074, 0x0000_003f),

@@ -1,0 +1,43 @@
+/**
+ * Flags that all commands with a machine have.
+ * @module
+ */
+import type { ProvisionOptions } from "../provision/provision.ts";
+import type { Flag, Values } from "./command.ts";
+
+/** Where the parts of a machine come from. */
+export const PARTS_FLAGS: Readonly<Record<string, Flag>> = {
+  qemu: { value: "PATH", help: "Your own qemu-system-aarch64, 10.1 or newer, instead of Debian's" },
+  kernel: {
+    value: "PATH|VERSION",
+    help: "Your own arm64 Image, or a version of Debian's such as 6.12; the newest by default",
+  },
+  initrd: { value: "PATH", help: "Your own initramfs; then only the end of the guest is judged" },
+  disk: { value: "PATH", help: "Your own raw disk image, written in place" },
+  cache: { value: "DIR", help: "Where parts are kept; $XDG_CACHE_HOME/vsmmu by default" },
+  mirror: { value: "URI", help: "A Debian mirror instead of the machine's own" },
+  verify: { help: "Read every byte of the cached parts, not only sizes and times" },
+  refresh: { help: "Make all parts anew, from the newest packages" },
+};
+
+/** The processors and memory of the guest. */
+export const GUEST_FLAGS: Readonly<Record<string, Flag>> = {
+  smp: { value: "N", help: "Processors of the guest, 1 to 64; 2 by default" },
+  memory: { value: "MIB", help: "Memory of the guest; 1024 by default" },
+  append: { value: "WORDS", help: "Added to the guest kernel's command line" },
+  interrupts: { value: "KIND", help: "How the disk interrupts: msix (default) or intx" },
+};
+
+/** What the flags say about parts. */
+export function partsOf(values: Values): ProvisionOptions {
+  return {
+    qemu: values.text("qemu"),
+    kernel: values.text("kernel"),
+    initrd: values.text("initrd"),
+    disk: values.text("disk"),
+    cacheDir: values.text("cache"),
+    archive: values.text("mirror"),
+    verify: values.on("verify"),
+    refresh: values.on("refresh"),
+  };
+}

@@ -1,0 +1,38 @@
+/**
+ * The device thread: one synchronous loop over sockets and eventfds.
+ * @module
+ */
+import { Fd } from "../uapi/fd.ts";
+import { POLL, Poller } from "../uapi/poll.ts";
+import { Counters } from "./counters.ts";
+import type { ThreadMessage, ThreadStart } from "./device_thread.ts";
+import { DeviceMachine } from "./machine.ts";
+
+const scope = self as unknown as {
+  onmessage: ((event: MessageEvent<ThreadStart>) => void) | null;
+  postMessage(message: ThreadMessage): void;
+};
+
+scope.onmessage = ({ data }): void => {
+  try {
+    serve(data);
+    scope.postMessage({ kind: "ended" });
+  } catch (error) {
+    const failure = error instanceof Error ? error.message : String(error);
+    scope.postMessage({ kind: "ended", failure });
+  }
+};
+
+function serve({ configuration, counters, stopFd }: ThreadStart): void {
+  const poller = new Poller();
+  const log = (line: string): void => scope.postMessage({ kind: "log", line });
+  // The main thread owns the descriptor: it is watched here, and never closed.
+  using _stop = poller.watch(new Fd(stopFd), POLL.IN, () => poller.stop());
+  using _machine = new DeviceMachine(configuration, {
+    poller,
+    counters: new Counters(counters),
+    log,
+  });
+  scope.postMessage({ kind: "ready" });
+  poller.run();
+}

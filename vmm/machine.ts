@@ -1,0 +1,155 @@
+/**
+ * The composition root: one configuration in, wired devices out.
+ * @module
+ */
+import type { DmaPort, IrqLine, Requester } from "../hw/device.ts";
+import { DmaTestDevice } from "../hw/endpoints/dma_test_device.ts";
+import { VirtioBlk } from "../hw/endpoints/virtio_blk.ts";
+import { VirtioPci } from "../hw/endpoints/virtio_pci.ts";
+import { GuestRam } from "../hw/guest_memory.ts";
+import type { PciFunction } from "../hw/pci/function.ts";
+import { RegisterCarrier } from "../hw/pci/register_carrier.ts";
+import type { Features } from "../hw/smmuv3/features.ts";
+import { SmmuV3 } from "../hw/smmuv3/smmuv3.ts";
+import type { Poller } from "../uapi/poll.ts";
+import type { Counters } from "./counters.ts";
+import { FileBlockStore } from "./file_block_store.ts";
+import { GuestRamMap } from "./guest_ram_map.ts";
+import { DeferredWork } from "./deferred_work.ts";
+import { DmaWriteMsi } from "./vfio_user/dma_write_msi.ts";
+import { Intx } from "./vfio_user/intx.ts";
+import { type VfioUserObserver, VfioUserServer } from "./vfio_user/server.ts";
+
+/** How an endpoint interrupts. */
+export type InterruptKind = "msix" | "intx";
+
+/** An endpoint behind the SMMU. */
+export type EndpointConfiguration =
+  & {
+    /** Where its vfio-user server listens. */
+    readonly socketPath: string;
+    /** Its StreamID. */
+    readonly streamId: number;
+  }
+  & (
+    | {
+      readonly kind: "virtio-blk";
+      /** Path of a raw image. */
+      readonly imagePath: string;
+      readonly readOnly?: boolean;
+      readonly interrupts: InterruptKind;
+    }
+    | { readonly kind: "dma-test" }
+  );
+
+/** Devices to be served. Plain data: it crosses threads. */
+export interface DeviceConfiguration {
+  /** Where the vfio-user server of the function that carries the SMMU listens; in a private directory, as all sockets. */
+  readonly smmuSocketPath: string;
+  readonly features?: Partial<Features>;
+  readonly endpoints: readonly EndpointConfiguration[];
+}
+
+/** What the devices need of their thread. */
+export interface DeviceSurroundings {
+  readonly poller: Poller;
+  readonly counters: Counters;
+  /** Takes one line for people. */
+  readonly log: (line: string) => void;
+}
+
+/** An SMMUv3 and the endpoints behind it, listening on their sockets until disposed. */
+export class DeviceMachine implements Disposable {
+  readonly #ram = new GuestRam();
+  readonly #ramMap: GuestRamMap;
+  readonly #surroundings: DeviceSurroundings;
+  readonly #later: DeferredWork;
+  readonly #smmu: SmmuV3;
+  readonly #stack = new DisposableStack();
+
+  /** Throws `SystemError` for a socket or image that cannot be opened, `RangeError` for features that cannot be. */
+  constructor(configuration: DeviceConfiguration, surroundings: DeviceSurroundings) {
+    using stack = new DisposableStack();
+    this.#surroundings = surroundings;
+    this.#ramMap = new GuestRamMap(this.#ram, { log: surroundings.log });
+    this.#later = stack.use(new DeferredWork(surroundings.poller));
+    this.#smmu = this.#makeSmmu(configuration, stack);
+    for (const endpoint of configuration.endpoints) this.#makeEndpoint(endpoint, stack);
+    this.#stack = stack.move();
+  }
+
+  [Symbol.dispose](): void {
+    this.#stack[Symbol.dispose]();
+  }
+
+  #makeSmmu({ smmuSocketPath, features }: DeviceConfiguration, stack: DisposableStack): SmmuV3 {
+    const { counters } = this.#surroundings;
+    const intx = new Intx();
+    const msi = new DmaWriteMsi();
+    const smmu: SmmuV3 = new SmmuV3({
+      memory: this.#ram,
+      ...(features ? { features } : {}),
+      lines: {
+        eventq: { pulse: () => carrier.interrupt.pulse(), set: () => {} },
+        gerror: { pulse: () => carrier.interrupt.pulse(), set: () => {} },
+      },
+      msi,
+      observer: counters,
+    });
+    const carrier = new RegisterCarrier({
+      device: smmu,
+      irq: intx,
+      resetDevice: () => smmu.reset(),
+    });
+    this.#serve(carrier, smmuSocketPath, { intx, msi }, stack, {
+      barRead: (_bar, offset) => counters.access(false, offset),
+      barWrite: (_bar, offset) => counters.access(true, offset),
+    });
+    return smmu;
+  }
+
+  #makeEndpoint(endpoint: EndpointConfiguration, stack: DisposableStack): void {
+    const intx = new Intx();
+    const msi = new DmaWriteMsi();
+    const requester: Requester = { streamId: endpoint.streamId, substreamId: -1 };
+    const dma = this.#smmu.port(msi);
+    const pci = endpoint.kind === "virtio-blk"
+      ? this.#makeDisk(endpoint, requester, dma, intx, stack)
+      : new DmaTestDevice({ requester, dma, memory: this.#ram });
+    this.#serve(pci, endpoint.socketPath, { intx, msi }, stack);
+  }
+
+  #makeDisk(
+    disk: Extract<EndpointConfiguration, { kind: "virtio-blk" }>,
+    requester: Requester,
+    dma: DmaPort,
+    irq: IrqLine,
+    stack: DisposableStack,
+  ): VirtioPci {
+    const { log } = this.#surroundings;
+    const { imagePath, readOnly = false } = disk;
+    const store = stack.use(new FileBlockStore(imagePath, log, { readOnly }));
+    return new VirtioPci({
+      device: new VirtioBlk({ store, readOnly, serial: "vsmmu" }),
+      requester,
+      dma,
+      irq,
+      // QEMU would take a table that it sees for itself and send messages past the SMMU.
+      msix: disk.interrupts === "msix" ? "disguised" : "absent",
+      later: (work) => this.#later.add(work),
+    });
+  }
+
+  #serve(
+    pci: PciFunction,
+    socketPath: string,
+    { intx, msi }: { intx: Intx; msi: DmaWriteMsi },
+    stack: DisposableStack,
+    observer: VfioUserObserver = {},
+  ): void {
+    const { poller, log } = this.#surroundings;
+    const guestRam = this.#ramMap;
+    const server = new VfioUserServer(pci, { socketPath, guestRam, intx, msi, log, observer });
+    stack.use(server).register(poller);
+  }
+}

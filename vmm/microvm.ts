@@ -1,0 +1,267 @@
+/**
+ * A whole run: parts, devices, QEMU, guest, and what came of it.
+ * @module
+ */
+import type { Features } from "../hw/smmuv3/features.ts";
+import type { Summary } from "./counters.ts";
+import { DeviceThread } from "./device_thread.ts";
+import {
+  type Check,
+  checkDevice,
+  checkGuest,
+  checkOutput,
+  type Expectations,
+} from "./guest_checks.ts";
+import type { EndpointConfiguration, InterruptKind } from "./machine.ts";
+import { checkFileSystem, readBack } from "./provision/disk.ts";
+import { GuestConsole, type GuestEvent } from "./provision/guest_console.ts";
+import {
+  provision,
+  type Provisioned,
+  type ProvisionOptions,
+  workingDisk,
+} from "./provision/provision.ts";
+import { ProvisionError } from "./provision/provision_error.ts";
+import { chooseBoard } from "./qemu/board.ts";
+import { launch, type Machine } from "./qemu/launch.ts";
+import { endpointSlots, type MachineConfiguration } from "./qemu/machine_arguments.ts";
+import type { MachineEnd } from "./qemu/machine_control.ts";
+import { RuntimeDirectory } from "./qemu/runtime_directory.ts";
+
+/** What a run is to be. */
+export interface MicrovmOptions {
+  /** Where the parts come from. */
+  readonly parts: ProvisionOptions;
+  readonly cpuCount: number;
+  readonly memoryMiB: number;
+  /** Added to the guest kernel's command line. */
+  readonly append: string;
+  /** What our initramfs does: `disk`, `fault`, `bench`, `shell`. */
+  readonly actions: readonly string[];
+  /** MiB that `bench` reads each time. */
+  readonly benchMiB: number;
+  readonly interrupts: InterruptKind;
+  readonly features?: Partial<Features>;
+  /** The guest has our standard input and output. */
+  readonly interactive: boolean;
+  /** Seconds after which a guest that has not ended is ended. */
+  readonly timeoutSeconds: number;
+  /** Takes the guest's console, line by line. */
+  readonly console: (line: string) => void;
+  /** Takes lines about what is being done. */
+  readonly progress: (line: string) => void;
+  readonly signal: AbortSignal;
+}
+
+/** What came of a run. */
+export interface MicrovmResult {
+  /** Every check held. */
+  readonly ok: boolean;
+  readonly checks: readonly Check[];
+  /** What the device did. */
+  readonly summary: Summary;
+  /** Transfers that the guest measured. */
+  readonly transfers: readonly { direction: string; bytes: number; seconds: number }[];
+  /** The guest's kernel, as it says it. */
+  readonly kernel: string | undefined;
+  /** Version of QEMU. */
+  readonly qemu: string;
+  readonly reboots: number;
+  /** How long each part took. */
+  readonly seconds: { readonly provision: number; readonly guest: number; readonly total: number };
+}
+
+/** Where the fault has the DMA test device write. */
+const FAULT_IOVA = 0x1234_5678_0000n;
+
+/** Runs a guest to its end. Throws an `Error` with a line for people when it cannot start. */
+export async function runMicrovm(options: MicrovmOptions): Promise<MicrovmResult> {
+  const began = performance.now();
+  const { progress, signal } = options;
+  const parts = await provision({ ...options.parts, progress, signal });
+  const provisioned = performance.now();
+  await using directory = await RuntimeDirectory.make();
+  using working = parts.disk.input ? await workingDisk(parts) : undefined;
+  const imagePath = working?.path ?? parts.disk.path;
+  const plan = planRun(options, parts, directory, imagePath);
+  const events: GuestEvent[] = [];
+  await using devices = await DeviceThread.start(
+    { smmuSocketPath: plan.machine.smmuSocketPath, endpoints: plan.endpoints, ...plan.features },
+    progress,
+  );
+  progress(`Starting QEMU ${parts.qemu.version} with ${parts.kernel.path}`);
+  const tools = { qemu: parts.qemu.tool, dtc: parts.tools.dtc };
+  const console = options.interactive ? "inherit" : "lines";
+  const { machine } = plan;
+  await using guest = await launch({ tools, machine, directory, console, signal });
+  const failed = devices.ended.then((failure) => {
+    if (failure !== undefined) progress(failure);
+    return guest.stop();
+  });
+  const end = await watch(guest, options, events);
+  await Promise.race([guest.stop(), failed]);
+  const summary = devices.counters.summary();
+  await devices.stop();
+  const ended = performance.now();
+  signal.throwIfAborted();
+  const checks = await judge(options, parts, plan.expected, imagePath, events, end, summary);
+  return {
+    ok: checks.every(({ ok }) => ok),
+    checks,
+    summary,
+    transfers: events.flatMap((event) =>
+      event.kind === "bench"
+        ? [{ direction: event.direction, bytes: event.bytes, seconds: event.seconds }]
+        : []
+    ),
+    kernel: events.find((event) => event.kind === "kernel")?.release,
+    qemu: parts.qemu.version,
+    reboots: guest.reboots,
+    seconds: {
+      provision: (provisioned - began) / 1000,
+      guest: (ended - provisioned) / 1000,
+      total: (performance.now() - began) / 1000,
+    },
+  };
+}
+
+/** Everything about a run that can be decided before it starts. */
+interface Plan {
+  readonly machine: MachineConfiguration;
+  readonly endpoints: readonly EndpointConfiguration[];
+  readonly features: { features?: Partial<Features> };
+  readonly expected: Expectations;
+}
+
+function planRun(
+  options: MicrovmOptions,
+  parts: Provisioned,
+  directory: RuntimeDirectory,
+  imagePath: string,
+): Plan {
+  const [diskSlot, dmaSlot] = endpointSlots(2);
+  const diskSocket = directory.file("disk.sock");
+  const dmaSocket = directory.file("dma.sock");
+  const words = ["console=ttyAMA0", `vsmmu.run=${options.actions.join(",")}`];
+  if (options.actions.includes("fault")) words.push(`vsmmu.iova=0x${FAULT_IOVA.toString(16)}`);
+  if (options.actions.includes("bench")) words.push(`vsmmu.mib=${options.benchMiB}`);
+  if (options.append !== "") words.push(options.append);
+  const commandLine = words.join(" ");
+  return {
+    machine: {
+      board: chooseBoard(options.cpuCount),
+      cpuCount: options.cpuCount,
+      memoryMiB: options.memoryMiB,
+      kernelPath: parts.kernel.path,
+      initrdPath: parts.initrd,
+      commandLine,
+      smmuSocketPath: directory.file("smmu.sock"),
+      endpoints: [
+        { slot: diskSlot, socketPath: diskSocket },
+        { slot: dmaSlot, socketPath: dmaSocket },
+      ],
+    },
+    endpoints: [
+      {
+        kind: "virtio-blk",
+        socketPath: diskSocket,
+        streamId: diskSlot * 8,
+        imagePath,
+        interrupts: options.interrupts,
+      },
+      { kind: "dma-test", socketPath: dmaSocket, streamId: dmaSlot * 8 },
+    ],
+    features: options.features ? { features: options.features } : {},
+    expected: {
+      actions: options.actions,
+      commandLine,
+      input: parts.disk.input,
+      disk: { address: pciAddress(diskSlot), streamId: diskSlot * 8 },
+      fault: { streamId: dmaSlot * 8, iova: FAULT_IOVA },
+    },
+  };
+}
+
+function pciAddress(slot: number): string {
+  return `0000:00:${slot.toString(16).padStart(2, "0")}.0`;
+}
+
+/** Reads the console until the machine ends, or its time is over. */
+async function watch(
+  guest: Machine,
+  options: MicrovmOptions,
+  events: GuestEvent[],
+): Promise<MachineEnd> {
+  const parser = new GuestConsole();
+  const { promise: late, resolve } = Promise.withResolvers<MachineEnd>();
+  const { timeoutSeconds } = options;
+  const timer = setTimeout(() => {
+    resolve({ cause: "failed", message: `The guest did not end within ${timeoutSeconds} seconds` });
+  }, timeoutSeconds * 1000);
+  const reading = (async (): Promise<void> => {
+    for await (const line of guest.console) {
+      options.console(line);
+      const event = parser.push(line);
+      if (event !== undefined) events.push(event);
+    }
+  })();
+  try {
+    const end = await Promise.race([guest.ended, late]);
+    await guest.stop();
+    await reading;
+    return end;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function judge(
+  options: MicrovmOptions,
+  parts: Provisioned,
+  expected: Expectations,
+  imagePath: string,
+  events: readonly GuestEvent[],
+  end: MachineEnd,
+  summary: Summary,
+): Promise<Check[]> {
+  const checks: Check[] = [{
+    name: "The guest powered off",
+    ok: end.cause === "power-off",
+    seen: end.cause === "failed" ? end.message : end.cause,
+  }];
+  // Someone else's initramfs does not speak to us, and a person at the console needs no judge.
+  if (options.parts.initrd !== undefined || options.interactive) return checks;
+  checks.unshift(...checkGuest(events, expected));
+  if (expected.actions.includes("disk") && expected.input !== undefined) {
+    checks.push(...await checkImage(parts, imagePath, events));
+  }
+  return [...checks, ...checkDevice(summary, expected)];
+}
+
+async function checkImage(
+  parts: Provisioned,
+  imagePath: string,
+  events: readonly GuestEvent[],
+): Promise<Check[]> {
+  const attempt = async (action: () => Promise<string>): Promise<[boolean, string]> => {
+    try {
+      return [true, await action()];
+    } catch (error) {
+      if (error instanceof ProvisionError) return [false, error.message];
+      throw error;
+    }
+  };
+  const [isClean, found] = await attempt(async () => {
+    await checkFileSystem(parts.tools, imagePath);
+    return "e2fsck finds nothing";
+  });
+  const [isThere, digest] = await attempt(async () =>
+    (await readBack(parts.tools, imagePath, "/data/output.bin")).sha256
+  );
+  return [
+    { name: "The file system of the image is clean", ok: isClean, seen: found },
+    isThere
+      ? checkOutput(events, digest)
+      : { name: "The file that the guest wrote is in the image", ok: false, seen: digest },
+  ];
+}

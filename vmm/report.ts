@@ -1,0 +1,49 @@
+/**
+ * A run in words: what held, what the device did.
+ * @module
+ */
+import type { Summary } from "./counters.ts";
+import type { Check } from "./guest_checks.ts";
+
+/** One line for each check. */
+export function checkLines(checks: readonly Check[]): string[] {
+  return checks.map(({ name, ok, seen }) => `${ok ? "ok    " : "FAILED"}  ${name}: ${seen}`);
+}
+
+/** What the device did, as aligned lines. */
+export function summaryLines(summary: Summary): string[] {
+  const { translations, dma, mmio } = summary;
+  const commands = Object.entries(summary.commands).sort(([, a], [, b]) => b - a);
+  const events = Object.entries(summary.events).map(([name, count]) => `${name} ${count}`);
+  const rows: [string, string][] = [
+    ...commands.map(([name, count]): [string, string] => [name, number(count)]),
+    ["Commands refused", number(summary.commandErrors)],
+    ["SYNCs, TLBIs", `${number(summary.syncs)}, ${number(summary.tlbis)}`],
+    [
+      "Translations",
+      `${number(translations.tlbHits)} TLB hits, ${number(translations.walks)} walks ` +
+      `(hit rate ${(100 * translations.hitRate).toFixed(1)} %), ` +
+      `${number(translations.bypass)} bypassed, ${number(translations.faults)} faults`,
+    ],
+    ["DMA", `${mib(dma.readBytes)} read, ${mib(dma.writtenBytes)} written by devices`],
+    [
+      "MMIO per CMD_SYNC",
+      `${mmio.readsPerSync.toFixed(2)} reads, ${mmio.writesPerSync.toFixed(2)} writes ` +
+      `of CMDQ_CONS and CMDQ_PROD (${number(mmio.reads)} reads and ${
+        number(mmio.writes)
+      } writes in all)`,
+    ],
+    ["Events", `${events.join(", ") || "0"}; ${number(summary.eventsDropped)} dropped`],
+    ["Interrupts of the SMMU", number(summary.interrupts)],
+  ];
+  const width = Math.max(...rows.map(([name]) => name.length));
+  return rows.map(([name, value]) => `${name.padEnd(width)}  ${value}`);
+}
+
+function number(value: number): string {
+  return value.toLocaleString("en");
+}
+
+function mib(bytes: number): string {
+  return `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+}
