@@ -1,0 +1,161 @@
+/**
+ * A PCI function offered over vfio-user: one socket, one client at a time.
+ * @module
+ */
+import type { PciFunction } from "../../hw/pci/function.ts";
+import { errnoName } from "../../uapi/errno.ts";
+import type { Fd } from "../../uapi/fd.ts";
+import { POLL, type Poller, type Watch } from "../../uapi/poll.ts";
+import type { GuestRamMap, GuestRamOwner } from "../guest_ram_map.ts";
+import { Connection } from "./connection.ts";
+import type { DmaWriteMsi } from "./dma_write_msi.ts";
+import type { Intx } from "./intx.ts";
+import { LineLimiter } from "./line_limiter.ts";
+import { Listener } from "./listener.ts";
+import { type AccessObserver, Regions } from "./regions.ts";
+import { Session } from "./session.ts";
+
+/** What an observer hears of a server; it costs nothing where it does not listen. */
+export interface VfioUserObserver extends AccessObserver {
+  /** A request has arrived: one of `COMMAND`, or any other number. */
+  message?(command: number): void;
+  /** A client is there, or is gone. */
+  connected?(isConnected: boolean): void;
+}
+
+/** Options of `VfioUserServer`. */
+export interface VfioUserServerOptions {
+  /** Where clients connect: a path in a directory that is private to this user. */
+  readonly socketPath: string;
+  /** Takes the client's maps. */
+  readonly guestRam: GuestRamMap;
+  /** The function's wired interrupt; without one, the client sees none. */
+  readonly intx?: Intx;
+  /** Messages that this server's client carries. */
+  readonly msi?: DmaWriteMsi;
+  /** Takes lines for people: a burst of 16, then one a second. */
+  readonly log?: (line: string) => void;
+  /** Hears what happens. */
+  readonly observer?: VfioUserObserver;
+  /** Name in messages; the function's own unless given. */
+  readonly name?: string;
+  /** The time in milliseconds, for the log's limit. */
+  readonly now?: () => number;
+}
+
+const LOG_BURST = 16;
+const LOG_REFILL_MS = 1000;
+/** Clients to be taken or turned away before other descriptors get their turn. */
+const TURN = 8;
+
+/** Serves a function. When a client leaves, for whatever reason, the function is reset and the next may come. */
+export class VfioUserServer implements Disposable {
+  readonly #pci: PciFunction;
+  readonly #options: VfioUserServerOptions;
+  readonly #name: string;
+  readonly #limiter: LineLimiter;
+  readonly #listener: Listener;
+  readonly #regions: Regions;
+  readonly #ram: GuestRamOwner;
+  #watch: Watch | undefined;
+  #connection: Connection | undefined;
+
+  /** Listens for the client of `pci`; serves it once registered. Throws `SystemError`. */
+  constructor(pci: PciFunction, options: VfioUserServerOptions) {
+    const { log = () => {}, now = () => performance.now(), observer = {} } = options;
+    this.#pci = pci;
+    this.#options = options;
+    this.#name = options.name ?? pci.name;
+    this.#limiter = new LineLimiter(log, { burst: LOG_BURST, refillMs: LOG_REFILL_MS, now });
+    this.#regions = new Regions(pci, observer);
+    this.#ram = options.guestRam.owner(this.#name);
+    this.#listener = new Listener(options.socketPath);
+  }
+
+  /** Whether a client is connected. */
+  get isConnected(): boolean {
+    return this.#connection !== undefined;
+  }
+
+  /** Serves from `poller` from now on. */
+  register(poller: Poller): void {
+    this.#watch ??= poller.watch(this.#listener.fd, POLL.IN, () => this.#accept(poller));
+  }
+
+  /** Ends the connection, as if the client had left, and stops listening. */
+  [Symbol.dispose](): void {
+    this.#watch?.[Symbol.dispose]();
+    this.#watch = undefined;
+    this.#listener[Symbol.dispose]();
+    if (this.#connection === undefined) return;
+    this.#connection[Symbol.dispose]();
+    this.#closed("we are closing");
+  }
+
+  #log(line: string): void {
+    this.#limiter.line(`${this.#name}: ${line}`);
+  }
+
+  #accept(poller: Poller): void {
+    for (let turn = TURN; turn > 0; turn--) {
+      const client = this.#listener.accept();
+      if (client === undefined) return;
+      // The client we have may have left already: then this one is its successor.
+      this.#connection?.serve();
+      if (typeof client === "number") {
+        this.#log(`Cannot accept a client: ${errnoName(client)}`);
+      } else if (this.#connection !== undefined) {
+        client[Symbol.dispose]();
+        this.#log("Turned a second client away");
+      } else {
+        this.#serve(client, poller);
+      }
+    }
+  }
+
+  #serve(client: Fd, poller: Poller): void {
+    const { intx, msi, observer } = this.#options;
+    const target = { pci: this.#pci, regions: this.#regions, intx, ram: this.#ram, poller };
+    const session = new Session(target, {
+      reply: (message, sizeBytes) => connection.reply(message, sizeBytes),
+      agreed: () => msi?.connect(connection),
+      refused: (line) => this.#log(line),
+      requested: (command) => observer?.message?.(command),
+    });
+    const connection = new Connection(client, poller, {
+      received: (message, sizeBytes, fds) => {
+        try {
+          return session.handle(message, sizeBytes, fds);
+        } catch (error) {
+          return describeBug(error);
+        }
+      },
+      closed: (reason) => this.#closed(reason),
+    });
+    this.#connection = connection;
+    this.#log("A client connected");
+    observer?.connected?.(true);
+  }
+
+  /** Leaves nothing of the client: its interrupts first, so that a reset says nothing to it. */
+  #closed(reason: string): void {
+    const { intx, msi, observer } = this.#options;
+    this.#connection = undefined;
+    msi?.connect(undefined);
+    intx?.disconnect();
+    this.#log(`The client is gone: ${reason}`);
+    try {
+      this.#pci.reset();
+    } catch (error) {
+      this.#log(describeBug(error));
+    }
+    this.#ram.unmapAll();
+    observer?.connected?.(false);
+  }
+}
+
+/** In one line, with the place where it happened. */
+function describeBug(error: unknown): string {
+  const text = error instanceof Error ? error.stack ?? error.message : String(error);
+  return `A bug of ours: ${text.split("\n", 2).map((line) => line.trim()).join(" ")}`;
+}
