@@ -2,7 +2,7 @@
  * What a run must have shown, judged from what the guest said, what is on its disk and what the device counted.
  * @module
  */
-import { type Summary } from "./counters.ts";
+import type { Summary } from "./counters.ts";
 import type { GuestEvent } from "./provision/guest_console.ts";
 
 /** One statement about a run. */

@@ -12,7 +12,8 @@ import {
   checkOutput,
   type Expectations,
 } from "./guest_checks.ts";
-import type { EndpointConfiguration, InterruptKind } from "./machine.ts";
+import type { InterruptKind } from "./machine.ts";
+import { planMachine } from "./machine_plan.ts";
 import { checkFileSystem, readBack } from "./provision/disk.ts";
 import { GuestConsole, type GuestEvent } from "./provision/guest_console.ts";
 import {
@@ -22,9 +23,7 @@ import {
   workingDisk,
 } from "./provision/provision.ts";
 import { ProvisionError } from "./provision/provision_error.ts";
-import { chooseBoard } from "./qemu/board.ts";
 import { launch, type Machine } from "./qemu/launch.ts";
-import { endpointSlots, type MachineConfiguration } from "./qemu/machine_arguments.ts";
 import type { MachineEnd } from "./qemu/machine_control.ts";
 import { RuntimeDirectory } from "./qemu/runtime_directory.ts";
 
@@ -83,17 +82,18 @@ export async function runMicrovm(options: MicrovmOptions): Promise<MicrovmResult
   await using directory = await RuntimeDirectory.make();
   using working = parts.disk.input ? await workingDisk(parts) : undefined;
   const imagePath = working?.path ?? parts.disk.path;
-  const plan = planRun(options, parts, directory, imagePath);
+  const commandLine = commandLineOf(options);
+  const plan = planMachine({ ...options, commandLine }, parts, directory, imagePath);
   const events: GuestEvent[] = [];
-  await using devices = await DeviceThread.start(
-    { smmuSocketPath: plan.machine.smmuSocketPath, endpoints: plan.endpoints, ...plan.features },
-    progress,
-  );
+  await using devices = await DeviceThread.start(plan.devices, progress);
   progress(`Starting QEMU ${parts.qemu.version} with ${parts.kernel.path}`);
-  const tools = { qemu: parts.qemu.tool, dtc: parts.tools.dtc };
-  const console = options.interactive ? "inherit" : "lines";
-  const { machine } = plan;
-  await using guest = await launch({ tools, machine, directory, console, signal });
+  await using guest = await launch({
+    tools: { qemu: parts.qemu.tool, dtc: parts.tools.dtc },
+    machine: plan.machine,
+    directory,
+    console: options.interactive ? "inherit" : "lines",
+    signal,
+  });
   const failed = devices.ended.then((failure) => {
     if (failure !== undefined) progress(failure);
     return guest.stop();
@@ -104,7 +104,14 @@ export async function runMicrovm(options: MicrovmOptions): Promise<MicrovmResult
   await devices.stop();
   const ended = performance.now();
   signal.throwIfAborted();
-  const checks = await judge(options, parts, plan.expected, imagePath, events, end, summary);
+  const expected: Expectations = {
+    actions: options.actions,
+    commandLine,
+    input: parts.disk.input,
+    disk: plan.disk,
+    fault: { streamId: plan.dmaTest.streamId, iova: FAULT_IOVA },
+  };
+  const checks = await judge(options, parts, expected, imagePath, events, end, summary);
   return {
     ok: checks.every(({ ok }) => ok),
     checks,
@@ -125,65 +132,12 @@ export async function runMicrovm(options: MicrovmOptions): Promise<MicrovmResult
   };
 }
 
-/** Everything about a run that can be decided before it starts. */
-interface Plan {
-  readonly machine: MachineConfiguration;
-  readonly endpoints: readonly EndpointConfiguration[];
-  readonly features: { features?: Partial<Features> };
-  readonly expected: Expectations;
-}
-
-function planRun(
-  options: MicrovmOptions,
-  parts: Provisioned,
-  directory: RuntimeDirectory,
-  imagePath: string,
-): Plan {
-  const [diskSlot, dmaSlot] = endpointSlots(2);
-  const diskSocket = directory.file("disk.sock");
-  const dmaSocket = directory.file("dma.sock");
-  const words = ["console=ttyAMA0", `vsmmu.run=${options.actions.join(",")}`];
-  if (options.actions.includes("fault")) words.push(`vsmmu.iova=0x${FAULT_IOVA.toString(16)}`);
-  if (options.actions.includes("bench")) words.push(`vsmmu.mib=${options.benchMiB}`);
-  if (options.append !== "") words.push(options.append);
-  const commandLine = words.join(" ");
-  return {
-    machine: {
-      board: chooseBoard(options.cpuCount),
-      cpuCount: options.cpuCount,
-      memoryMiB: options.memoryMiB,
-      kernelPath: parts.kernel.path,
-      initrdPath: parts.initrd,
-      commandLine,
-      smmuSocketPath: directory.file("smmu.sock"),
-      endpoints: [
-        { slot: diskSlot, socketPath: diskSocket },
-        { slot: dmaSlot, socketPath: dmaSocket },
-      ],
-    },
-    endpoints: [
-      {
-        kind: "virtio-blk",
-        socketPath: diskSocket,
-        streamId: diskSlot * 8,
-        imagePath,
-        interrupts: options.interrupts,
-      },
-      { kind: "dma-test", socketPath: dmaSocket, streamId: dmaSlot * 8 },
-    ],
-    features: options.features ? { features: options.features } : {},
-    expected: {
-      actions: options.actions,
-      commandLine,
-      input: parts.disk.input,
-      disk: { address: pciAddress(diskSlot), streamId: diskSlot * 8 },
-      fault: { streamId: dmaSlot * 8, iova: FAULT_IOVA },
-    },
-  };
-}
-
-function pciAddress(slot: number): string {
-  return `0000:00:${slot.toString(16).padStart(2, "0")}.0`;
+function commandLineOf({ actions, benchMiB, append }: MicrovmOptions): string {
+  const words = ["console=ttyAMA0", `vsmmu.run=${actions.join(",")}`];
+  if (actions.includes("fault")) words.push(`vsmmu.iova=0x${FAULT_IOVA.toString(16)}`);
+  if (actions.includes("bench")) words.push(`vsmmu.mib=${benchMiB}`);
+  if (append !== "") words.push(append);
+  return words.join(" ");
 }
 
 /** Reads the console until the machine ends, or its time is over. */

@@ -1,0 +1,20 @@
+/**
+ * What the guest sees: the SMMUv3, PCI functions and endpoints. Pure: nothing here touches the outside.
+ * @module
+ */
+export * from "./device.ts";
+export * from "./endpoints/block_store.ts";
+export * from "./endpoints/dma_test_device.ts";
+export * from "./endpoints/memory_block_store.ts";
+export * from "./endpoints/virtio_blk.ts";
+export * from "./endpoints/virtio_device.ts";
+export * from "./endpoints/virtio_pci.ts";
+export * from "./guest_memory.ts";
+export * from "./pci/config_space.ts";
+export * from "./pci/function.ts";
+export * from "./pci/register_carrier.ts";
+export { Access, Termination } from "./smmuv3/fault.ts";
+export { DEFAULT_FEATURES, type Features, features } from "./smmuv3/features.ts";
+export type { InterruptLines } from "./smmuv3/interrupts.ts";
+export { type Observer, Translation } from "./smmuv3/observer.ts";
+export { SmmuV3, type SmmuV3Options } from "./smmuv3/smmuv3.ts";

@@ -1,0 +1,154 @@
+/**
+ * `vsmmu serve`: the devices alone, for a QEMU that somebody else starts.
+ * @module
+ */
+import { delay } from "@std/async/delay";
+import { DeviceThread } from "../device_thread.ts";
+import { planMachine } from "../machine_plan.ts";
+import { provision, workingDisk } from "../provision/provision.ts";
+import { makeDeviceTree } from "../qemu/device_tree.ts";
+import { machineArguments, type MachinePaths } from "../qemu/machine_arguments.ts";
+import { MachineControl } from "../qemu/machine_control.ts";
+import { QemuError } from "../qemu/qemu_error.ts";
+import { qemuFeatures } from "../qemu/qemu_features.ts";
+import { RuntimeDirectory } from "../qemu/runtime_directory.ts";
+import type { Tool } from "../qemu/tool.ts";
+import { summaryLines } from "../report.ts";
+import { type Command, EXIT, type Io, type Values } from "./command.ts";
+import { GUEST_FLAGS, PARTS_FLAGS, partsOf } from "./machine_flags.ts";
+
+const POLL_MS = 100;
+const CONTROL_MS = 30_000;
+
+/** The command. */
+export const serve: Command = {
+  name: "serve",
+  summary: "serves the devices and prints how to start QEMU on them; Ctrl-C ends it",
+  flags: {
+    ...GUEST_FLAGS,
+    directory: { value: "DIR", help: "Where the private directory of the sockets is made" },
+    json: { help: "Print the sockets, the device tree and QEMU's arguments as one JSON object" },
+    ...PARTS_FLAGS,
+  },
+  run: runCommand,
+};
+
+async function runCommand(values: Values, io: Io): Promise<number> {
+  const { signal, note } = io;
+  const parts = await provision({ ...partsOf(values), progress: note, signal });
+  await using directory = await RuntimeDirectory.make(values.text("directory"));
+  using working = parts.disk.input ? await workingDisk(parts) : undefined;
+  const commandLine = `console=ttyAMA0 ${values.text("append") ?? ""}`.trim();
+  const plan = planMachine(
+    {
+      cpuCount: values.integer("smp", 2, 1, 64),
+      memoryMiB: values.integer("memory", 1024, 256, 65536),
+      commandLine,
+      interrupts: values.choice("interrupts", "msix", ["msix", "intx"]),
+    },
+    parts,
+    directory,
+    working?.path ?? parts.disk.path,
+  );
+  const paths: MachinePaths = {
+    deviceTree: directory.file("guest.dtb"),
+    qmp: directory.file("qmp.sock"),
+    qtest: directory.file("qtest.sock"),
+  };
+  const tools = { qemu: parts.qemu.tool, dtc: parts.tools.dtc };
+  const tree = await makeDeviceTree(tools, plan.machine, directory.path, signal);
+  await Deno.writeFile(paths.deviceTree, tree.blob);
+  const args = machineArguments(plan.machine, paths, await qemuFeatures(tools.qemu, signal));
+  await using devices = await DeviceThread.start(plan.devices, note);
+  announce(
+    values,
+    io,
+    tools.qemu,
+    args,
+    paths,
+    plan.devices.smmuSocketPath,
+    plan.devices.endpoints,
+  );
+  const stopped = new AbortController();
+  devices.ended.then((failure) => stopped.abort(new Error(failure ?? "The devices are gone")));
+  try {
+    await controlMachines(paths, tree.addresses, AbortSignal.any([signal, stopped.signal]), note);
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  }
+  for (const line of summaryLines(devices.counters.summary())) note(line);
+  return EXIT.ok;
+}
+
+function announce(
+  values: Values,
+  io: Io,
+  qemu: Tool,
+  args: readonly string[],
+  paths: MachinePaths,
+  smmuSocket: string,
+  endpoints: readonly { kind: string; socketPath: string; streamId: number }[],
+): void {
+  const command = [qemu.command, ...qemu.args, ...args];
+  if (values.on("json")) {
+    io.out(JSON.stringify(
+      { command, environment: qemu.env, deviceTree: paths.deviceTree, smmuSocket, endpoints },
+      undefined,
+      2,
+    ));
+    return;
+  }
+  io.note("The devices listen. Start the guest with this, in another terminal:");
+  io.note("");
+  const environment = Object.entries(qemu.env).map(([name, value]) => `${name}=${quote(value)}`);
+  io.out([...environment, ...command.map(quote)].join(" "));
+  io.note("");
+  io.note(`Device tree: ${paths.deviceTree}`);
+  io.note("The SMMU is put in place when QEMU's control sockets appear, and the guest then runs");
+}
+
+/** Programs the carriage of each QEMU that comes, one after the other, until the signal. */
+async function controlMachines(
+  paths: MachinePaths,
+  addresses: Parameters<typeof MachineControl.start>[1],
+  signal: AbortSignal,
+  note: (line: string) => void,
+): Promise<void> {
+  for (;;) {
+    while (!await exists(paths.qtest)) await delay(POLL_MS, { signal });
+    try {
+      const control = await MachineControl.start(paths, addresses, "restart", {
+        timeoutMs: CONTROL_MS,
+        signal,
+      });
+      note("The SMMU is in place; the guest runs");
+      const aborted = Promise.withResolvers<void>();
+      const onAbort = (): void => aborted.resolve();
+      signal.addEventListener("abort", onAbort, { once: true });
+      const end = await Promise.race([control.ended, aborted.promise]);
+      signal.removeEventListener("abort", onAbort);
+      await control.quit();
+      signal.throwIfAborted();
+      note(`The guest has ended: ${end?.cause === "failed" ? end.message : end?.cause}`);
+    } catch (error) {
+      if (!(error instanceof QemuError)) throw error;
+      note(error.message);
+    }
+    // A QEMU that was killed leaves its sockets behind.
+    for (const path of [paths.qmp, paths.qtest]) await Deno.remove(path).catch(() => {});
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await Deno.lstat(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** A word for a POSIX shell. */
+function quote(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+}

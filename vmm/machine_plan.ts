@@ -1,0 +1,83 @@
+/**
+ * Everything about a machine that can be decided before anything of it runs.
+ * @module
+ */
+import type { Features } from "../hw/smmuv3/features.ts";
+import type { DeviceConfiguration, InterruptKind } from "./machine.ts";
+import type { Provisioned } from "./provision/provision.ts";
+import { chooseBoard } from "./qemu/board.ts";
+import { endpointSlots, type MachineConfiguration } from "./qemu/machine_arguments.ts";
+import type { RuntimeDirectory } from "./qemu/runtime_directory.ts";
+
+/** What may be chosen about a machine. */
+export interface MachineChoice {
+  readonly cpuCount: number;
+  readonly memoryMiB: number;
+  /** The guest kernel's command line. */
+  readonly commandLine: string;
+  /** How the disk interrupts. */
+  readonly interrupts: InterruptKind;
+  readonly features?: Partial<Features>;
+}
+
+/** Where an endpoint is for the guest. */
+export interface Place {
+  /** Its PCI address, such as `0000:00:01.0`. */
+  readonly address: string;
+  readonly streamId: number;
+}
+
+/** A machine and its devices, made for each other. */
+export interface MachinePlan {
+  /** For QEMU. */
+  readonly machine: MachineConfiguration;
+  /** For the device thread. */
+  readonly devices: DeviceConfiguration;
+  readonly disk: Place;
+  readonly dmaTest: Place;
+}
+
+/** Plans a machine of these parts, with its sockets in `directory` and the image at `imagePath` as its disk. */
+export function planMachine(
+  choice: MachineChoice,
+  parts: Provisioned,
+  directory: RuntimeDirectory,
+  imagePath: string,
+): MachinePlan {
+  const { cpuCount, memoryMiB, commandLine, interrupts, features } = choice;
+  const [diskSlot, dmaTestSlot] = endpointSlots(2);
+  const disk = { slot: diskSlot, socketPath: directory.file("disk.sock"), ...place(diskSlot) };
+  const dmaTest = {
+    slot: dmaTestSlot,
+    socketPath: directory.file("dma.sock"),
+    ...place(dmaTestSlot),
+  };
+  const smmuSocketPath = directory.file("smmu.sock");
+  return {
+    machine: {
+      board: chooseBoard(cpuCount),
+      cpuCount,
+      memoryMiB,
+      kernelPath: parts.kernel.path,
+      initrdPath: parts.initrd,
+      commandLine,
+      smmuSocketPath,
+      endpoints: [disk, dmaTest],
+    },
+    devices: {
+      smmuSocketPath,
+      ...(features ? { features } : {}),
+      endpoints: [
+        { ...disk, kind: "virtio-blk", imagePath, interrupts },
+        { ...dmaTest, kind: "dma-test" },
+      ],
+    },
+    disk,
+    dmaTest,
+  };
+}
+
+function place(slot: number): Place {
+  const hex = slot.toString(16).padStart(2, "0");
+  return { address: `0000:00:${hex}.0`, streamId: slot * 8 };
+}
