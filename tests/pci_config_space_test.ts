@@ -194,4 +194,12 @@ Deno.test("an INTx pin shows its level in Status and obeys Interrupt Disable", (
   assertEquals([line.levels, line.pulses], [[true, false, true], 1]);
   pin.set(false);
   assertEquals([line.levels, peek(config, 0x06, 2)], [[true, false, true, false], 0x0010]);
+  poke(config, 0x04, 2, 0x0400);
+  pin.set(true);
+  config.reset();
+  assertEquals(
+    [line.level, peek(config, 0x06, 2)],
+    [true, 0x0018],
+    "a reset clears Interrupt Disable",
+  );
 });

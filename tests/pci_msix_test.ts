@@ -118,6 +118,19 @@ Deno.test("a masked vector does not hold back another", () => {
   assertEquals([r.sent(), peek(r.msix, 0x800, 4)], [[0x102, 0x100], 0b010]);
 });
 
+Deno.test("one write can release several vectors", () => {
+  const r = rig();
+  for (const vector of [0, 1, 2]) {
+    poke(r.msix, 16 * vector + 12, 4, 1);
+    r.msix.raise(vector);
+  }
+  const entries = new Uint8Array(48);
+  r.msix.read(0, entries);
+  for (const vector of [0, 1, 2]) entries[16 * vector + 12] = 0;
+  r.msix.write(0, entries);
+  assertEquals(r.sent(), [0x100, 0x101, 0x102]);
+});
+
 Deno.test("raise() does nothing while MSI-X is disabled, or for a vector that is not there", () => {
   const r = rig();
   r.msix.raise(3);

@@ -159,12 +159,28 @@ Deno.test("sectors outside the disk, and parts of sectors, are errors that chang
   }
 });
 
-Deno.test("a length beyond 64 MiB is an error, however large the disk", () => {
+Deno.test("a request without a status byte is not carried out", () => {
+  const rig = diskRig();
+  const before = rig.contents.slice();
+  blockRequest(rig.memory, rig.driver.free, 1, 0);
+  rig.driver.add([{ iova: rig.driver.free, size: 16 + 512, writable: false }]);
+  rig.driver.kick();
+  assertEquals([rig.driver.status, rig.driver.take()], [0x4f, []]);
+  assertEquals(rig.contents, before);
+});
+
+Deno.test("a length beyond 64 MiB, or a range beyond 32 MiB, is an error, however large the disk", () => {
   const spy = new SpyStore();
   const store: BlockStore = Object.assign(spy, { sizeBytes: 2 ** 40 });
-  const rig = diskRig({ disk: { store } });
+  const rig = diskRig({ lo: ALL, disk: { store } });
   assertEquals(run(rig, 0, 0, [{ iova: 0, size: 0x400_0200, writable: true }]), [1, 0]);
+  const iova = rig.driver.free + 0x1000;
+  range(rig, iova, 0, 0x1_0001);
+  assertEquals(run(rig, 11, 0, [{ iova, size: 16, writable: false }]), [1, 1]);
   assertEquals(spy.calls, []);
+  range(rig, iova, 0, 0x1_0000);
+  assertEquals(run(rig, 11, 0, [{ iova, size: 16, writable: false }]), [0, 1]);
+  assertEquals(spy.calls, ["discard 0 33554432"]);
 });
 
 Deno.test("FLUSH reaches the store, and its failure the driver", () => {
@@ -276,6 +292,7 @@ Deno.test("DISCARD and WRITE_ZEROES", async (t) => {
   await t.step("zeroes are zeroes, also beyond the kept buffer", () => {
     const rig = diskRig({ lo: ALL, sectors: 5000 });
     const iova = rig.driver.free + 0x1000;
+    run(rig, 0, 1, [{ iova, size: 512, writable: true }]);
     range(rig, iova, 1, 4998);
     assertEquals(run(rig, 13, 0, [{ iova, size: 16, writable: false }]), [0, 1]);
     assertEquals(rig.contents.subarray(512, 4999 * 512).some((byte) => byte !== 0), false);

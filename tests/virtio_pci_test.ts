@@ -323,6 +323,27 @@ Deno.test("writing status 0 resets the device, not the function", () => {
   assertEquals(rig.memory.count, count);
 });
 
+Deno.test("a reset forgets notifications that were not served", () => {
+  const rig = diskRig();
+  poke(rig.disk.config, 0x04, 2, 0x0002);
+  flush(rig);
+  poke(rig.driver.bar, 0x14, 1, 0);
+  rig.driver.start();
+  assertEquals([rig.memory.count, rig.driver.writtenUsedIndex], [0, 0]);
+  rig.driver.kick();
+  assertEquals(rig.driver.writtenUsedIndex, 1);
+});
+
+Deno.test("a driver is told once that the device needs a reset", () => {
+  const rig = diskRig({ hi: 0x103 });
+  for (const status of [0x0002, 0x0000]) {
+    poke(rig.driver.bar, 0x3a, 2, 1);
+    poke(rig.driver.bar, 0x20, 4, 0x4000_0001);
+    poke(rig.driver.bar, 0x1c, 2, 1);
+    assertEquals([rig.driver.status, peek(rig.driver.bar, 0x1000, 1)], [0x4f, status]);
+  }
+});
+
 Deno.test("a function reset returns everything to its initial state", async (t) => {
   const resets: [string, (rig: DiskRig) => void][] = [
     ["reset()", (rig) => rig.disk.reset()],

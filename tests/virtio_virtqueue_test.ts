@@ -36,6 +36,11 @@ Deno.test("three at once across the end of the ring are all given back", () => {
   add();
   rig.driver.kick();
   rig.driver.take();
+  rig.memory.bytes.fill(
+    0xee,
+    rig.driver.used + 4 - rig.memory.base,
+    rig.driver.used + 36 - rig.memory.base,
+  );
   const heads = [add(), add(), add()];
   rig.driver.kick();
   assertEquals(rig.driver.take(), heads.map((id) => ({ id, len: 1 })));
@@ -62,19 +67,27 @@ Deno.test("indexes wrap from 65535 to 0", async (t) => {
 });
 
 Deno.test("rings may lie across 4 GiB", () => {
-  const rig = diskRig({ base: 2 ** 32 - 0x1000, size: 256 });
+  // The available ring starts 256 bytes below, so that its entries from 126 on are above.
+  const rig = diskRig({ base: 2 ** 32 - 0x1100, size: 256 });
   for (let i = 0; i < 300; i++) {
     rig.driver.add(flushRequest(rig));
     rig.driver.kick();
   }
-  const data = [{ iova: 2 ** 32 - 0x200, size: 1024, writable: true }];
-  const view = rig.memory.bytes.subarray(0xe00, 0x1200);
-  const rig2 = diskRig({ base: 2 ** 32 - 0x8000, size: 8 });
-  rig2.driver.add(blockRequest(rig2.memory, rig2.driver.free, 0, 0, data).buffers);
-  rig2.driver.kick();
-  assertEquals([rig.driver.writtenUsedIndex, view.length], [300, 1024]);
-  assertEquals(rig2.driver.take(), [{ id: 0, len: 1025 }]);
-  assertEquals(rig2.memory.bytes.subarray(0x7e00, 0x8200), rig2.contents.subarray(0, 1024));
+  assertEquals([rig.driver.writtenUsedIndex, rig.driver.status], [300, 0x0f]);
+});
+
+Deno.test("a buffer may lie across 4 GiB", () => {
+  const { driver, memory, contents } = diskRig({ base: 2 ** 32 - 0x8000 });
+  const header = 2 ** 32 - 8;
+  blockRequest(memory, header, 1, 2);
+  memory.bytes.fill(0x77, 0x8008, 0x8208);
+  driver.add([
+    { iova: header, size: 16 + 512, writable: false },
+    { iova: driver.free, size: 1, writable: true },
+  ]);
+  driver.kick();
+  assertEquals(driver.take(), [{ id: 0, len: 1 }]);
+  assertEquals(contents.subarray(1024, 1536), new Uint8Array(512).fill(0x77));
 });
 
 Deno.test("an indirect table is one request, alone or after descriptors", async (t) => {
@@ -190,6 +203,17 @@ Deno.test("the next notification is asked for before the last look at the ring",
     driver.kick();
     assertEquals([driver.take().length, driver.availEvent], [3, 3]);
   });
+  await t.step("after a device reset it is asked for again", () => {
+    const rig = diskRig({ lo: EVENT_IDX });
+    for (let round = 0; round < 2; round++) {
+      rig.memory.bytes.fill(0);
+      rig.driver.availIndex = 0;
+      rig.driver.start({ lo: EVENT_IDX });
+      rig.driver.add(flushRequest(rig));
+      rig.driver.kick();
+      assertEquals([rig.driver.availEvent, rig.driver.writtenUsedIndex], [1, 1]);
+    }
+  });
   await t.step("availEvent follows the index", () => {
     const rig = diskRig({ lo: EVENT_IDX });
     for (const expected of [1, 2, 3]) {
@@ -251,9 +275,14 @@ const HOSTILE: readonly Hostile[] = [
   },
   { name: "next out of range", make: (rig) => single(rig, 1, 8) },
   { name: "next far out of range", make: (rig) => single(rig, 1, 0xffff) },
+  { name: "head out of range", make: (rig) => rig.driver.offer(8) },
   {
-    name: "head out of range",
-    make: (rig) => rig.driver.offer(8),
+    name: "head out of range, after a request in order",
+    make: (rig) => {
+      rig.driver.addIndirect(flushRequest(rig));
+      rig.driver.kick();
+      rig.driver.offer(8);
+    },
   },
   { name: "no status byte", make: (rig) => single(rig, 0, 0) },
   { name: "no header", make: (rig) => single(rig, 2, 0) },
@@ -329,20 +358,46 @@ const HOSTILE: readonly Hostile[] = [
   {
     name: "an indirect table inside another",
     make: (rig) => {
-      rig.driver.addIndirect([{ iova: rig.driver.tables, size: 16, writable: false }]);
-      rig.memory.view.setUint16(rig.driver.tables - rig.memory.base + 12, 4, true);
+      rig.driver.addIndirect(flushRequest(rig));
+      rig.memory.view.setUint16(rig.driver.tables - rig.memory.base + 16 + 12, 6, true);
     },
   },
-  { name: "an indirect table with a next", make: (rig) => single(rig, 5, 1, 32) },
-  { name: "an indirect table of no bytes", make: (rig) => single(rig, 4, 0, 0) },
-  { name: "an indirect table of 17 bytes", make: (rig) => single(rig, 4, 0, 17) },
-  { name: "an indirect table of 4 GiB", make: (rig) => single(rig, 4, 0, 0xffff_fff0) },
-  { name: "an indirect table longer than the queue", make: (rig) => single(rig, 4, 0, 9 * 16) },
+  {
+    name: "an indirect table with a next",
+    make: (rig) => {
+      rig.driver.addIndirect(flushRequest(rig));
+      rig.memory.view.setUint16(12, 5, true);
+    },
+  },
+  ...[0, 33, 9 * 16, 0xffff_fff0].map((sizeBytes) => ({
+    name: `an indirect table of ${sizeBytes} bytes`,
+    make: (rig: DiskRig): void => {
+      rig.driver.addIndirect(flushRequest(rig));
+      rig.memory.view.setUint32(8, sizeBytes, true);
+    },
+  })),
+  {
+    name: "a chain longer than the queue, in the ring and in a table together",
+    make: (rig) => {
+      const { driver, memory } = rig;
+      const { buffers } = blockRequest(memory, driver.free, 4, 0);
+      driver.writeDescriptor(driver.desc, buffers[0], 1, 1);
+      driver.writeDescriptor(driver.desc + 16, { iova: driver.tables, size: 8 * 16 }, 4, 0);
+      for (let i = 0; i < 8; i++) {
+        driver.writeDescriptor(driver.tables + 16 * i, buffers[1], i < 7 ? 3 : 2, i + 1);
+      }
+      driver.offer(0);
+    },
+  },
   {
     name: "next outside the indirect table",
     make: (rig) => {
-      rig.driver.addIndirect(flushRequest(rig));
-      rig.memory.view.setUint16(rig.driver.tables - rig.memory.base + 14, 2, true);
+      // What the device has kept of a longer table would do.
+      const { buffers } = blockRequest(rig.memory, rig.driver.free, 4, 0);
+      rig.driver.addIndirect([buffers[0], buffers[0], buffers[1]]);
+      rig.driver.kick();
+      rig.driver.addIndirect(buffers);
+      rig.memory.view.setUint16(rig.driver.tables - rig.memory.base + 48 + 14, 2, true);
     },
   },
   {

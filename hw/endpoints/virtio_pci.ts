@@ -15,7 +15,7 @@ import {
 } from "./virtio_capabilities.ts";
 import { CommonConfig } from "./virtio_common.ts";
 import type { VirtioDevice } from "./virtio_device.ts";
-import { CFG_TYPE, COMMON_SIZE, FEATURE, featureSet, ISR, NO_VECTOR } from "./virtio_spec.ts";
+import { CFG_TYPE, COMMON_SIZE, FEATURE, featureSet, ISR } from "./virtio_spec.ts";
 import { Drained, Virtqueue } from "./virtqueue.ts";
 
 /** BAR 0: each structure in a page of its own. */
@@ -215,7 +215,7 @@ export class VirtioPci implements PciFunction {
   /** A message if MSI-X is enabled, else the ISR status and INTx (§4.1.4.5.1, §4.1.5.3). */
   #interrupt(vector: number, cause: number): void {
     if (this.#msix?.enabled) {
-      if (vector !== NO_VECTOR) this.#msix.raise(vector);
+      this.#msix.raise(vector);
       return;
     }
     this.#isr |= cause;

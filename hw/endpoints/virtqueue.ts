@@ -208,7 +208,7 @@ export class Virtqueue {
   /** Collects the buffers of an indirect table. §2.7.5.3. */
   #gatherTable(lo: number, hi: number, sizeBytes: number): boolean {
     const entries = sizeBytes / DESC_SIZE;
-    if (sizeBytes % DESC_SIZE !== 0 || entries === 0 || entries > this.size) return false;
+    if (sizeBytes % DESC_SIZE !== 0 || entries > this.size) return false;
     if (!this.#dma.read(this.#requester, lo, hi, this.#tableBytes.subarray(0, sizeBytes))) {
       return false;
     }
