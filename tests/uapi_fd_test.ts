@@ -9,7 +9,7 @@ import { createMemfd, F_SEAL, sealAgainstShrinking } from "../uapi/memfd.ts";
 import { Pinned } from "../uapi/pinned.ts";
 import { socketPair } from "../uapi/socket.ts";
 import { type FileStatus, S_IF, statusAt, statusOf } from "../uapi/stat.ts";
-import { openDescriptors } from "./support/open_descriptors.ts";
+import { mappingsOf, openDescriptors } from "./support/own_process.ts";
 
 libc();
 
@@ -83,8 +83,7 @@ Deno.test("a closed Mapping leaves an empty buffer, not a trap", () => {
   const mapping = new Mapping(fd, { offset: 0, sizeBytes: 0x1000, writable: true });
   const bytes = new Uint8Array(mapping.buffer);
   bytes[0] = 1;
-  const maps = (): number =>
-    Deno.readTextFileSync("/proc/self/maps").split("memfd:closed").length - 1;
+  const maps = (): number => mappingsOf("closed");
   assertEquals(maps(), 1);
   mapping[Symbol.dispose]();
   mapping[Symbol.dispose]();

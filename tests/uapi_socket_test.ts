@@ -19,7 +19,7 @@ import {
 } from "../uapi/socket.ts";
 import { POLLFD } from "../uapi/poll.ts";
 import { statusOf, STATX } from "../uapi/stat.ts";
-import { openDescriptors } from "./support/open_descriptors.ts";
+import { openDescriptors } from "./support/own_process.ts";
 
 libc();
 

@@ -5,7 +5,7 @@ import { libc } from "../uapi/libc.ts";
 import { createMemfd, F_SEAL } from "../uapi/memfd.ts";
 import { socketPair } from "../uapi/socket.ts";
 import { GuestRamMap } from "../vmm/guest_ram_map.ts";
-import { openDescriptors } from "./support/open_descriptors.ts";
+import { mappingsOf, openDescriptors } from "./support/own_process.ts";
 import { words } from "./support/vfio_user_client.ts";
 import { TestMachine } from "./support/vfio_user_machine.ts";
 
@@ -17,10 +17,6 @@ const range = (gpa: number, sizeBytes: number, offset = 0, writable = true) => (
   offset,
   writable,
 });
-
-function mappings(name: string): number {
-  return Deno.readTextFileSync("/proc/self/maps").split(`memfd:${name}`).length - 1;
-}
 
 Deno.test("what a guest has in its file is RAM, both ways, after the descriptor is gone", () => {
   const ram = new GuestRam();
@@ -46,15 +42,15 @@ Deno.test("owners that map the same share it until the last of them is done", ()
   using fd = createMemfd("same", 0x2000);
   for (const owner of [a, b, c]) {
     assertEquals(owner.map(range(0x1000, 0x2000), fd), undefined);
-    assertEquals([mappings("same"), ram.sizeBytes], [1, 0x2000]);
+    assertEquals([mappingsOf("same"), ram.sizeBytes], [1, 0x2000]);
   }
   assertEquals(a.unmap(0x1000, 0x2000), undefined);
   assertEquals(a.unmap(0x1000, 0x2000)?.errno, 2);
   b.unmapAll();
   b.unmapAll();
-  assertEquals([mappings("same"), ram.sizeBytes], [1, 0x2000]);
+  assertEquals([mappingsOf("same"), ram.sizeBytes], [1, 0x2000]);
   c[Symbol.dispose]();
-  assertEquals([mappings("same"), ram.sizeBytes], [0, 0]);
+  assertEquals([mappingsOf("same"), ram.sizeBytes], [0, 0]);
 });
 
 Deno.test("a map that differs from what another owner has is refused, naming both", async (t) => {
@@ -105,7 +101,7 @@ Deno.test("a map that differs from what another owner has is refused, naming bot
       using b = map.owner("b");
       a.map(range(0x1000, 0x2000), fd);
       assertEquals(b.map(asked, file), { errno: 22, reason });
-      assertEquals([ram.sizeBytes, mappings("one") + mappings("two")], [0x2000, 1]);
+      assertEquals([ram.sizeBytes, mappingsOf("one") + mappingsOf("two")], [0x2000, 1]);
       assertEquals(b.map(range(0x3000, 0x1000), file), undefined);
     });
   }
@@ -173,7 +169,7 @@ Deno.test("a map that makes no sense is refused and leaves nothing", async (t) =
       const ram = new GuestRam();
       using owner = new GuestRamMap(ram).owner("a");
       assertEquals(owner.map(asked, file), { errno: 22, reason });
-      assertEquals([ram.sizeBytes, mappings("odd")], [0, 0]);
+      assertEquals([ram.sizeBytes, mappingsOf("odd")], [0, 0]);
     });
   }
   socket[Symbol.dispose]();
@@ -195,7 +191,7 @@ Deno.test("an owner cannot map over its own maps, nor over RAM that was there", 
     errno: 22,
     reason: "RAM 0x100000+0x1000 (file offset 0x0) overlaps RAM that no client mapped",
   });
-  assertEquals([mappings("own"), ram.sizeBytes], [1, 0x3000]);
+  assertEquals([mappingsOf("own"), ram.sizeBytes], [1, 0x3000]);
 });
 
 Deno.test("a range without a file is remembered, and is no RAM", () => {

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import type { Fd } from "../uapi/fd.ts";
 import { createMemfd } from "../uapi/memfd.ts";
-import { openDescriptors } from "./support/open_descriptors.ts";
+import { openDescriptors } from "./support/own_process.ts";
 import { joined, VfioUserClient, words } from "./support/vfio_user_client.ts";
 import { TestMachine } from "./support/vfio_user_machine.ts";
 

@@ -5,7 +5,7 @@ import { libc } from "../uapi/libc.ts";
 import { createMemfd } from "../uapi/memfd.ts";
 import { Poller } from "../uapi/poll.ts";
 import { Intx } from "../vmm/vfio_user/intx.ts";
-import { openDescriptors } from "./support/open_descriptors.ts";
+import { openDescriptors } from "./support/own_process.ts";
 import { type VfioUserClient, words } from "./support/vfio_user_client.ts";
 import { TestMachine } from "./support/vfio_user_machine.ts";
 

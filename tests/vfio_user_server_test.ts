@@ -3,8 +3,9 @@ import { Entry } from "../hw/guest_memory.ts";
 import { SystemError } from "../uapi/errno.ts";
 import { EventFd } from "../uapi/eventfd.ts";
 import { createMemfd } from "../uapi/memfd.ts";
+import { listen } from "../uapi/socket.ts";
 import { VfioUserServer } from "../vmm/vfio_user/server.ts";
-import { openDescriptors } from "./support/open_descriptors.ts";
+import { openDescriptors } from "./support/own_process.ts";
 import {
   joined,
   QEMU_CAPABILITIES,
@@ -290,10 +291,8 @@ Deno.test("the socket is private, replaces a stale one, and nothing else", async
   await t.step("a stale socket", () => {
     using machine = new TestMachine();
     const path = `${machine.directory}/stale`;
-    const stale = Deno.listen({ transport: "unix", path });
-    Deno.renameSync(path, `${path}2`);
-    stale.close();
-    Deno.renameSync(`${path}2`, path);
+    listen(path, 1)[Symbol.dispose]();
+    assertEquals(Deno.lstatSync(path).isSocket, true);
     server(machine, path)[Symbol.dispose]();
     assertThrows(() => Deno.lstatSync(path), Deno.errors.NotFound);
   });
