@@ -26,6 +26,12 @@ Deno.test("QemuProcess keeps the last words of a QEMU that fails", async () => {
   );
 });
 
+Deno.test("QemuProcess does not take a warning for the reason", async () => {
+  const script = "echo 'qemu: bad' >&2; echo 'qemu: -device x: warning: odd' >&2; exit 1";
+  const process = QemuProcess.start(shell(script), []);
+  assertEquals(describeEnd(process, await process.exited), "exit status 1: qemu: bad");
+});
+
 Deno.test("QemuProcess tells by which signal QEMU ended", async () => {
   const process = QemuProcess.start(shell("exec sleep 60"), []);
   process.kill("SIGKILL");

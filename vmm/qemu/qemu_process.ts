@@ -53,9 +53,9 @@ export class QemuProcess {
     return this.#child.pid;
   }
 
-  /** The last lines of QEMU's standard error in one line, empty when it printed nothing. */
+  /** The last lines of QEMU's standard error but for its warnings, in one line; empty when it printed nothing else. */
   get lastWords(): string {
-    return lastLines(this.#stderr.join("\n"));
+    return lastLines(this.#stderr.filter((line) => !line.includes(" warning: ")).join("\n"));
   }
 
   /** Sends a signal; nothing happens when QEMU has ended. */
