@@ -110,3 +110,10 @@ Deno.test("ownKernel() takes an arm64 Image and names both sides otherwise", asy
   }
   await assertRejects(() => ownKernel(path), Error, `Cannot read the kernel ${path}: `);
 });
+
+Deno.test("parseShowDepends() keeps a path with spaces and drops a module's options", () => {
+  assertEquals(
+    parseShowDepends("insmod /my cache/a.ko.xz \ninsmod /my cache/b.ko debug=1\n"),
+    ["/my cache/a.ko.xz", "/my cache/b.ko"],
+  );
+});

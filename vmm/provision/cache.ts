@@ -76,7 +76,9 @@ export class Cache implements Disposable {
   }
 
   /** Makes the folder when missing and waits until no other process works in it. */
-  static async open(path: string, options: CacheOptions): Promise<Cache> {
+  static async open(folder: string, options: CacheOptions): Promise<Cache> {
+    // apt and the programs of a root are told absolute paths.
+    const path = folder.startsWith("/") ? folder : `${Deno.cwd()}/${folder}`;
     try {
       await Deno.mkdir(path, { recursive: true, mode: 0o700 });
     } catch (error) {

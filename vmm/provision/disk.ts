@@ -126,7 +126,7 @@ export async function readBack(
   const copy = `${image}.readback`;
   try {
     const doing = `read ${path} in ${image}`;
-    await run(tools.debugfs, ["-R", `dump ${path} ${copy}`, image], { doing, signal });
+    await run(tools.debugfs, ["-R", `dump "${path}" "${copy}"`, image], { doing, signal });
     return { sha256: await sha256File(copy), sizeBytes: (await Deno.stat(copy)).size };
   } catch (error) {
     // debugfs ends well even when it found no such file.

@@ -17,6 +17,7 @@ mount -t devtmpfs devtmpfs /dev
 mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null
 
 echo on > /proc/sys/kernel/printk_devkmsg
+echo 1 > /sys/module/printk/parameters/time
 say() { echo "<2>vsmmu: $*" > /dev/kmsg; }
 stop() { sync; poweroff -f; sleep 60; }
 fail() { say "FAIL $*"; stop; }
@@ -39,7 +40,7 @@ claim_dma_device() { # Before 6.15 Linux puts a device behind its IOMMU only whe
   for dma in /sys/bus/pci/devices/*; do
     [ "$(cat $dma/vendor) $(cat $dma/device)" = "0x1b36 0x0005" ] || continue
     echo pci-stub > $dma/driver_override
-    echo ${dma##*/} > /sys/bus/pci/drivers_probe
+    echo ${dma##*/} > /sys/bus/pci/drivers_probe 2>/dev/null
     return
   done
   dma=

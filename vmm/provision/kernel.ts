@@ -155,7 +155,11 @@ async function takeModules(
 
 /** Paths of modules in `modprobe --show-depends` output, each once, in the order of loading; built-in ones are left out. */
 export function parseShowDepends(text: string): string[] {
-  return [...new Set(Array.from(text.matchAll(/^insmod (\S+)/gm), ([, path]) => path))];
+  return [
+    ...new Set(
+      Array.from(text.matchAll(/^insmod (.+\.ko(?:\.\w+)?)(?: |$)/gm), ([, path]) => path),
+    ),
+  ];
 }
 
 function compareVersions(a: readonly number[], b: readonly number[]): number {

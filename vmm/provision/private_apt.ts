@@ -218,7 +218,7 @@ export class PrivateApt {
         return;
       } catch (error) {
         this.#options.signal?.throwIfAborted();
-        failures.push(error);
+        failures.push(explainSignature(error, keyring));
       }
     }
     throw failures[0];
@@ -252,6 +252,16 @@ export class PrivateApt {
   }
 }
 
+function explainSignature(error: unknown, keyring: string): unknown {
+  const isUnsigned = error instanceof ProvisionError &&
+    /NO_PUBKEY|Missing key|EXPKEYSIG|is not signed/.test(error.message);
+  if (!isUnsigned) return error;
+  return new ProvisionError(
+    `Cannot check Debian's signatures with ${keyring}: update the package debian-archive-keyring`,
+    error.toolLines,
+  );
+}
+
 function reportPercent(what: string, progress: Progress): (line: string) => void {
   let reportedMs = Date.now();
   return (line) => {
@@ -265,7 +275,9 @@ function reportPercent(what: string, progress: Progress): (line: string) => void
 
 function sources(archive: string, architecture: string, keyring: string): string {
   const options = `[arch=${architecture} target=Packages signed-by=${keyring}]`;
-  return SUITES.map((suite) => `deb ${options} ${archive} ${suite} main\n`).join("");
+  // apt uses packages of a `file:` mirror where they lie; those of a `copy:` mirror come to its archives like any other.
+  const uri = archive.replace(/^file:/, "copy:");
+  return SUITES.map((suite) => `deb ${options} ${uri} ${suite} main\n`).join("");
 }
 
 function pretendedStatus(architecture: string): string {

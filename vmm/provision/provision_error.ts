@@ -12,8 +12,12 @@ export class ProvisionError extends Error {
   /** The class's name, as error printers show it. */
   override readonly name = "ProvisionError";
 
+  /** The tool's last lines; empty when no tool was at fault. */
+  readonly toolLines: readonly string[];
+
   /** Joins the line and the tool's own words. */
   constructor(message: string, toolLines: readonly string[] = []) {
     super([message, ...toolLines.map((line) => `  ${line}`)].join("\n"));
+    this.toolLines = toolLines;
   }
 }
