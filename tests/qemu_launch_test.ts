@@ -76,9 +76,10 @@ function options(
 
 function isGone(pid: number): boolean {
   try {
-    return Deno.readTextFileSync(`/proc/${pid}/cmdline`) === "";
-  } catch {
-    return true;
+    Deno.kill(pid, "SIGCONT");
+    return false;
+  } catch (error) {
+    return error instanceof Deno.errors.NotFound;
   }
 }
 

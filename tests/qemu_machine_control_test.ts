@@ -80,6 +80,17 @@ Deno.test("MachineControl resets and programs again while a rebooting guest stan
   await control.quit();
 });
 
+Deno.test("MachineControl finishes one restart before it begins the next", async () => {
+  await using qemu = new FakeQemu();
+  const control = await qemu.start();
+  qemu.journal.length = 0;
+  await Promise.all([qemu.event("guest-reset"), qemu.event("guest-reset")]);
+  while (control.reboots < 2) await new Promise((resolve) => setTimeout(resolve, 1));
+  const restart = ["set-action reset", "system_reset", "set-action shutdown", "program", "cont"];
+  assertEquals(qemu.journal, [...restart, ...restart]);
+  await control.quit();
+});
+
 Deno.test("MachineControl tells why a machine ended", async (t) => {
   const cases: { reason: string; onReboot: OnReboot; expected: unknown }[] = [
     { reason: "guest-shutdown", onReboot: "restart", expected: { cause: "power-off" } },

@@ -36,6 +36,8 @@ export class MachineControl {
   readonly #addresses: CarriageAddresses;
   readonly #onReboot: OnReboot;
   readonly #end = Promise.withResolvers<MachineEnd>();
+  /** Restarts happen one after the other. */
+  #restarted: Promise<void> = Promise.resolve();
 
   private constructor(qmp: Qmp, qtest: Qtest, addresses: CarriageAddresses, onReboot: OnReboot) {
     this.#qmp = qmp;
@@ -76,6 +78,7 @@ export class MachineControl {
 
   /** Asks the machine to reset, as its reset button would; the guest starts again with a programmed carriage. */
   async reset(): Promise<void> {
+    await this.#restarted;
     await this.#qmp.execute("system_reset");
   }
 
@@ -100,7 +103,8 @@ export class MachineControl {
     if (event !== "SHUTDOWN") return;
     const isReset = data["reason"] === "guest-reset" || data["reason"] === "host-qmp-system-reset";
     if (isReset && this.#onReboot === "restart") {
-      this.#restart().catch((error: Error) => this.#fail(error.message));
+      this.#restarted = this.#restarted.then(() => this.#restart())
+        .catch((error: Error) => this.#fail(error.message));
     } else if (isReset) {
       this.#end.resolve({ cause: "reboot" });
     } else if (data["reason"] === "guest-shutdown") {
