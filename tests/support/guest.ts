@@ -3,7 +3,7 @@
  * @module
  */
 import type { IrqLine, Requester } from "../../hw/device.ts";
-import { GuestRam } from "../../hw/guest_memory.ts";
+import { type GuestMemory, GuestRam } from "../../hw/guest_memory.ts";
 import type { Features } from "../../hw/smmuv3/features.ts";
 import type { Observer } from "../../hw/smmuv3/observer.ts";
 import { SmmuV3 } from "../../hw/smmuv3/smmuv3.ts";
@@ -16,6 +16,12 @@ export const STRTAB = 0x4010_0000;
 export const CDS = 0x4020_0000;
 export const TABLES = 0x4030_0000;
 export const DATA = 0x4080_0000;
+
+/** Where the guest's RAM ends; nothing is there. */
+export const NOWHERE = 0x4100_0000;
+
+/** Takes messages; no RAM is there. */
+export const DOORBELL = 0x0802_0040;
 
 /** A wired interrupt that counts. */
 export class CountingLine implements IrqLine {
@@ -39,6 +45,10 @@ export interface GuestOptions {
   observer?: Observer;
   /** False leaves the device as it is after reset. */
   enabled?: boolean;
+  /** log2 of the TLB's sets of four entries. */
+  log2tlbSets?: number;
+  /** Puts something between the device and the guest's RAM. */
+  wrap?: (ram: GuestRam) => GuestMemory;
 }
 
 /** One stage 1 context, in the manual's values. */
@@ -64,28 +74,31 @@ export class Guest {
   readonly smmu: SmmuV3;
   readonly eventq = new CountingLine();
   readonly gerror = new CountingLine();
+  readonly cmdSync = new CountingLine();
   readonly messages: { gpa: number; data: number }[] = [];
   readonly log2queue: number;
   #prod = 0;
   #nextTable = TABLES;
 
-  constructor({ features, log2queue = 4, observer, enabled = true }: GuestOptions = {}) {
+  constructor(options: GuestOptions = {}) {
+    const { features, log2queue = 4, observer, enabled = true, log2tlbSets, wrap } = options;
     const buffer = new ArrayBuffer(0x100_0000);
     this.memory = new DataView(buffer);
     this.ram.map(RAM, buffer);
     this.log2queue = log2queue;
     this.smmu = new SmmuV3({
-      memory: this.ram,
-      lines: { eventq: this.eventq, gerror: this.gerror },
+      memory: wrap ? wrap(this.ram) : this.ram,
+      lines: { eventq: this.eventq, gerror: this.gerror, cmdSync: this.cmdSync },
       msi: {
         send: (gpa, data): boolean => {
-          if (gpa !== 0x0802_0040) return false;
+          if (gpa !== DOORBELL) return false;
           this.messages.push({ gpa, data });
           return true;
         },
       },
       ...(features ? { features } : {}),
       ...(observer ? { observer } : {}),
+      ...(log2tlbSets !== undefined ? { log2tlbSets } : {}),
     });
     if (enabled) this.enable();
   }
@@ -131,6 +144,14 @@ export class Guest {
   command(w0: bigint, w1: bigint = 0n): void {
     this.queue(w0, w1);
     this.ring();
+  }
+
+  /** Drops all cached configuration and translations, as a driver does after a change, and all events. */
+  forget(): void {
+    this.queue(0x04n, 0x1fn); // CMD_CFGI_ALL
+    this.queue(0x30n); // CMD_TLBI_NSNH_ALL
+    this.ring();
+    this.events();
   }
 
   /** Writes the first two quads of the STE of a stream. */
@@ -204,6 +225,19 @@ export class Guest {
     this.memory.setBigUint64(gpa - RAM, value, true);
   }
 
+  /** Loads a 64-bit value. */
+  load(gpa: number): bigint {
+    return this.memory.getBigUint64(gpa - RAM, true);
+  }
+
+  /** Replaces bits `high` to `low` of the structure at `gpa`, as the manual counts them; they share a 64-bit quad. */
+  field(gpa: number, high: number, low: number, value: number | bigint): void {
+    const at = gpa + (low >> 6) * 8;
+    const shift = BigInt(low & 63);
+    const mask = ((1n << BigInt(high - low + 1)) - 1n) << shift;
+    this.quad(at, (this.load(at) & ~mask) | ((BigInt(value) << shift) & mask));
+  }
+
   /** Loads a 32-bit value. */
   word(gpa: number): number {
     return this.memory.getUint32(gpa - RAM, true);
@@ -227,6 +261,11 @@ export class Guest {
     return done ? [...into] : undefined;
   }
 
+  /** The numbers of the records between EVENTQ_CONS and EVENTQ_PROD; acknowledged. */
+  eventNumbers(): number[] {
+    return this.events().map(([quad]) => Number(quad & 0xffn));
+  }
+
   /** The records between EVENTQ_CONS and EVENTQ_PROD, as four quads each; acknowledged. */
   events(): bigint[][] {
     const mask = (2 << this.log2queue) - 1;
@@ -243,6 +282,7 @@ export class Guest {
   }
 }
 
-function split(iova: bigint): [number, number] {
+/** The low and the high word of an address. */
+export function split(iova: bigint): [number, number] {
   return [Number(iova & 0xffff_ffffn), Number(iova >> 32n)];
 }
