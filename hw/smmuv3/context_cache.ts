@@ -1,5 +1,5 @@
 /**
- * Cached configuration of streams, bounded. Only valid configuration is kept. IHI 0070 §3.21.2, §4.3.
+ * Cached configuration of streams, bounded. Only valid configuration is kept. IHI 0070 §3.21.3, §4.3.
  * @module
  */
 import type { Requester } from "../device.ts";

@@ -1,5 +1,5 @@
 /**
- * The event queue: records out, overflow, interrupt. IHI 0070 §3.5.2 Event queue, §7.2 Event queue, §7.4 overflow.
+ * The event queue: records out, overflow, interrupt. IHI 0070 §3.5.3, §7.2, §7.4 Event queue overflow.
  * @module
  */
 import { get, getAddress } from "../bits.ts";

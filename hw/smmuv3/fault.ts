@@ -61,7 +61,7 @@ export class Fault {
   #begin(number: number, requester: Requester): void {
     const { words } = this.record;
     words.fill(0);
-    set(words, RECORD.Number, number);
+    set(words, RECORD.ID, number);
     set(words, RECORD.StreamID, requester.streamId);
     if (requester.substreamId >= 0) {
       set(words, RECORD.SSV, 1);

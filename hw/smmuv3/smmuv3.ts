@@ -176,10 +176,10 @@ export class SmmuV3 implements MmioDevice {
         registers.set(REG.IRQ_CTRLACK, registers.get(REG.IRQ_CTRL));
         break;
       case REG.GBPA.offset: {
-        // §6.3.14: a write without UPDATE changes nothing; with it, the update is complete when UPDATE reads 0.
+        // §6.3.14: a write without Update changes nothing; with it, the update is complete when Update reads 0.
         const gbpa = registers.view(REG.GBPA);
-        if (get(gbpa, GBPA.UPDATE) === 0) registers.set(REG.GBPA, old);
-        else set(gbpa, GBPA.UPDATE, 0);
+        if (get(gbpa, GBPA.Update) === 0) registers.set(REG.GBPA, old);
+        else set(gbpa, GBPA.Update, 0);
         break;
       }
       case REG.GERRORN.offset:

@@ -1,5 +1,5 @@
 /**
- * StreamID to Stream Table Entry, linear or two-level. IHI 0070 §3.3.2, §5.1, §6.3.23, §6.3.24.
+ * StreamID to Stream Table Entry, linear or two-level. IHI 0070 §3.3.1, §5.1, §6.3.24, §6.3.25.
  * @module
  */
 import { get, getAddress } from "../bits.ts";

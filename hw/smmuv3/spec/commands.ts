@@ -27,7 +27,7 @@ export const OP = {
   CMD_SYNC: 0x46,
 } as const;
 
-/** Fields that every command has. §4.1.2. */
+/** Fields of most commands. §4.1.6 Common command fields. */
 export const CMD = { Opcode: bits(7, 0), SSec: bits(10) } as const;
 
 /** §4.3 Configuration structure invalidation, §4.2 Prefetch. */

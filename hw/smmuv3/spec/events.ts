@@ -25,12 +25,12 @@ export const EVENT = {
 
 /** Fields of event records; which of them a record has depends on its number. */
 export const RECORD = {
-  Number: bits(7, 0),
+  ID: bits(7, 0),
   SSV: bits(11),
   SubstreamID: bits(31, 12),
   StreamID: bits(63, 32),
   Reason: bits(79, 64),
-  STALL: bits(95),
+  Stall: bits(95),
   PnU: bits(97),
   InD: bits(98),
   RnW: bits(99),

@@ -72,7 +72,7 @@ export const IDR0 = {
   BTM: bits(5),
   HTTU: bits(7, 6),
   DORMHINT: bits(8),
-  HYP: bits(9),
+  Hyp: bits(9),
   ATS: bits(10),
   NS1ATS: bits(11),
   ASID16: bits(12),
@@ -165,7 +165,7 @@ export const GBPA = {
   PRIVCFG: bits(17, 16),
   INSTCFG: bits(19, 18),
   ABORT: bits(20),
-  UPDATE: bits(31),
+  Update: bits(31),
 } as const;
 
 /** §6.3.16 SMMU_IRQ_CTRL; SMMU_IRQ_CTRLACK has the same fields. */
@@ -175,7 +175,7 @@ export const IRQ_CTRL = {
   EVENTQ_IRQEN: bits(2),
 } as const;
 
-/** §6.3.18 SMMU_GERROR; SMMU_GERRORN has the same fields. An error is active while the two differ in its bit. */
+/** §6.3.19 SMMU_GERROR; SMMU_GERRORN has the same fields. An error is active while the two differ in its bit. */
 export const GERROR = {
   CMDQ_ERR: bits(0),
   EVENTQ_ABT_ERR: bits(2),
@@ -187,32 +187,32 @@ export const GERROR = {
   SFM_ERR: bits(8),
 } as const;
 
-/** SMMU_GERROR_IRQ_CFG0 and SMMU_EVENTQ_IRQ_CFG0: the doorbell of an MSI; zero means none. §6.3.20, §6.3.33. */
+/** SMMU_GERROR_IRQ_CFG0 and SMMU_EVENTQ_IRQ_CFG0: the doorbell of an MSI; zero means none. §6.3.21, §6.3.30. */
 export const IRQ_CFG0 = { ADDR: address(51, 2) } as const;
 
-/** §6.3.23 SMMU_STRTAB_BASE. */
+/** §6.3.24 SMMU_STRTAB_BASE. */
 export const STRTAB_BASE = { ADDR: address(51, 6), RA: bits(62) } as const;
 
-/** §6.3.24 SMMU_STRTAB_BASE_CFG. */
+/** §6.3.25 SMMU_STRTAB_BASE_CFG. */
 export const STRTAB_BASE_CFG = {
   LOG2SIZE: bits(5, 0),
   SPLIT: bits(10, 6),
   FMT: bits(17, 16),
 } as const;
 
-/** SMMU_CMDQ_BASE and SMMU_EVENTQ_BASE. §6.3.25, §6.3.28. */
+/** SMMU_CMDQ_BASE and SMMU_EVENTQ_BASE. §6.3.26, §6.3.29. */
 export const QUEUE_BASE = { LOG2SIZE: bits(4, 0), ADDR: address(51, 5) } as const;
 
-/** §6.3.26 SMMU_CMDQ_PROD. */
+/** §6.3.27 SMMU_CMDQ_PROD. */
 export const CMDQ_PROD = { WR: bits(19, 0) } as const;
 
-/** §6.3.27 SMMU_CMDQ_CONS. */
+/** §6.3.28 SMMU_CMDQ_CONS. */
 export const CMDQ_CONS = { RD: bits(19, 0), ERR: bits(30, 24) } as const;
 
-/** §6.3.29 SMMU_EVENTQ_PROD. */
+/** §6.3.95 SMMU_EVENTQ_PROD. */
 export const EVENTQ_PROD = { WR: bits(19, 0), OVFLG: bits(31) } as const;
 
-/** §6.3.30 SMMU_EVENTQ_CONS. */
+/** §6.3.96 SMMU_EVENTQ_CONS. */
 export const EVENTQ_CONS = { RD: bits(19, 0), OVACKFLG: bits(31) } as const;
 
 /** Values of CMDQ_CONS.ERR. §7.1 Command queue errors. */
