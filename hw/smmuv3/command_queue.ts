@@ -54,7 +54,7 @@ export class CommandQueue {
     const prod = this.#registers.get(REG.CMDQ_PROD) & mask;
     let cons = this.#registers.get(REG.CMDQ_CONS) & mask;
     if (((prod - cons) & mask) > 1 << log2size) return CERROR.NONE;
-    const address = getAddress(this.#base, QUEUE_BASE.ADDR);
+    const address = getAddress(this.#base, QUEUE_BASE.ADDR) % 2 ** this.#features.oas;
     const base = address - address % Math.max(COMMAND_SIZE << log2size, 32);
     while (cons !== prod) {
       const error = this.#execute(base + slotOf(cons, log2size) * COMMAND_SIZE);
@@ -70,7 +70,7 @@ export class CommandQueue {
 
   #execute(gpa: number): number {
     const command = this.#command;
-    if (gpa >= 2 ** this.#features.oas || !this.#memory.fetch(gpa, command)) return CERROR.ABT;
+    if (!this.#memory.fetch(gpa, command)) return CERROR.ABT;
     const { words } = command;
     const entry = COMMANDS[words[0] & 0xff];
     const legal = entry !== undefined &&

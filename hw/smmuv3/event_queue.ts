@@ -52,9 +52,9 @@ export class EventQueue {
       if (((prod ^ cons) & OVERFLOW) === 0) this.#registers.set(REG.EVENTQ_PROD, prod ^ OVERFLOW);
       return Recorded.Dropped;
     }
-    const base = getAddress(this.#base, QUEUE_BASE.ADDR);
+    const base = getAddress(this.#base, QUEUE_BASE.ADDR) % 2 ** this.#features.oas;
     const gpa = base - base % (EVENT_SIZE << log2size) + slotOf(prod, log2size) * EVENT_SIZE;
-    if (gpa >= 2 ** this.#features.oas || !this.#memory.store(gpa, record)) return Recorded.Aborted;
+    if (!this.#memory.store(gpa, record)) return Recorded.Aborted;
     const wasEmpty = isEmpty(prod, cons, log2size);
     const next = advance(prod & indexMask(log2size), log2size);
     this.#registers.set(REG.EVENTQ_PROD, (prod & OVERFLOW) | next);

@@ -69,11 +69,10 @@ export class Interrupts {
     return sent;
   }
 
-  /** Writes a message to RAM or to a doorbell. */
-  message(source: string, gpa: number, data: number): boolean {
-    const reachable = gpa < 2 ** this.#features.oas;
-    const sent = reachable &&
-      (this.#memory.store32(gpa, data) || (this.#msi?.send(gpa, data) ?? false));
+  /** Writes a message to RAM or to a doorbell; an address beyond the OAS is truncated. */
+  message(source: string, address: number, data: number): boolean {
+    const gpa = address % 2 ** this.#features.oas;
+    const sent = this.#memory.store32(gpa, data) || (this.#msi?.send(gpa, data) ?? false);
     if (sent) this.#observer?.interrupt(source, gpa);
     return sent;
   }

@@ -64,9 +64,10 @@ export class StreamTable {
     return this.#fetch(l2 + index * STE_SIZE, this.entry);
   }
 
-  #fetch(gpa: number, into: Entry): number {
-    this.gpa = gpa;
-    return gpa < 2 ** this.#features.oas && this.#memory.fetch(gpa, into) ? 0 : EVENT.F_STE_FETCH;
+  /** An address beyond the OAS is truncated, as those of queues must be. §3.4.3 */
+  #fetch(address: number, into: Entry): number {
+    this.gpa = address % 2 ** this.#features.oas;
+    return this.#memory.fetch(this.gpa, into) ? 0 : EVENT.F_STE_FETCH;
   }
 }
 
