@@ -64,6 +64,11 @@ const CR1_QUEUE = maskOf(CR1.QUEUE_IC, CR1.QUEUE_OC, CR1.QUEUE_SH);
 const SMMUEN = maskOf(CR0.SMMUEN);
 const EVENTQEN = maskOf(CR0.EVENTQEN);
 const CMDQEN = maskOf(CR0.CMDQEN);
+const MSI_ERRORS = maskOf(
+  GERROR.MSI_CMDQ_ABT_ERR,
+  GERROR.MSI_EVENTQ_ABT_ERR,
+  GERROR.MSI_GERROR_ABT_ERR,
+);
 
 /** The device. */
 export class SmmuV3 implements MmioDevice {
@@ -220,6 +225,8 @@ export class SmmuV3 implements MmioDevice {
       case REG.GERROR_IRQ_CFG1.offset:
       case REG.GERROR_IRQ_CFG2.offset:
         return this.features.msi && get(irqs, IRQ_CTRL.GERROR_IRQEN) === 0 ? ~0 : 0;
+      case REG.GERRORN.offset:
+        return this.features.msi ? ~0 : ~MSI_ERRORS;
       default:
         return ~0;
     }
