@@ -11,12 +11,13 @@ import {
   parseFlags,
   UsageError,
 } from "./commands/command.ts";
+import { bench } from "./commands/bench.ts";
 import { microvm } from "./commands/microvm.ts";
 import { serve } from "./commands/serve.ts";
 import { ProvisionError } from "./provision/provision_error.ts";
 import { QemuError } from "./qemu/qemu_error.ts";
 
-const COMMANDS: readonly Command[] = [microvm, serve];
+const COMMANDS: readonly Command[] = [microvm, serve, bench];
 
 /** Runs a command line and returns its exit code. */
 export async function main(args: readonly string[], io: Io): Promise<number> {
