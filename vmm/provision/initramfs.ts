@@ -39,10 +39,11 @@ export async function initramfs(
   const script = await Deno.readFile(new URL("guest_init.sh", import.meta.url));
   const busyboxBytes = await Deno.readFile(busyboxPath);
   const release = kernel.release ?? "own";
+  const modules = kernel.modulesPath === undefined ? [] : listNames(kernel.modulesPath);
   return await cache.artefact({
     name: `initramfs-${release}`,
     title: "the initramfs",
-    inputs: `1 ${release} ${await sha256(script)} ${await sha256(busyboxBytes)}`,
+    inputs: ["2", release, await sha256(script), await sha256(busyboxBytes), ...modules].join(" "),
     make: async (path) => {
       const tree = `${path}/tree`;
       await Deno.mkdir(`${tree}/bin`, { recursive: true });
@@ -50,7 +51,7 @@ export async function initramfs(
       await Deno.writeFile(`${tree}/bin/busybox`, busyboxBytes);
       await Deno.writeFile(`${tree}/init`, script);
       const names = ["bin", "bin/busybox", "init", "modules"];
-      for (const module of kernel.modulesPath ? listNames(kernel.modulesPath) : []) {
+      for (const module of modules) {
         await Deno.copyFile(`${kernel.modulesPath}/${module}`, `${tree}/modules/${module}`);
         names.push(`modules/${module}`);
       }
