@@ -60,6 +60,8 @@ class Slot {
   }
 }
 
+const NOTHING = new Slot(Number.POSITIVE_INFINITY, new ArrayBuffer(0), false);
+
 /**
  * RAM made of buffers: plain arrays in tests and embedders, mapped shared memory in a VMM.
  *
@@ -73,7 +75,7 @@ class Slot {
  */
 export class GuestRam implements GuestMemory {
   #slots: readonly Slot[] = [];
-  #last: Slot = new Slot(0, new ArrayBuffer(0), false);
+  #last: Slot = NOTHING;
 
   /**
    * Adds RAM at `gpa` (page aligned); the buffer's length, a multiple of 8, is its size.
@@ -91,7 +93,7 @@ export class GuestRam implements GuestMemory {
     const rest = this.#slots.filter((slot) => slot.gpa !== gpa);
     const found = rest.length < this.#slots.length;
     this.#slots = rest;
-    this.#last = new Slot(0, new ArrayBuffer(0), false);
+    this.#last = NOTHING;
     return found;
   }
 
@@ -129,7 +131,11 @@ export class GuestRam implements GuestMemory {
 
   read(gpa: number, into: Uint8Array): boolean {
     const slot = this.#find(gpa, into.length);
-    if (slot === undefined) return false;
+    if (slot === undefined) {
+      const head = this.#headBytes(gpa, false);
+      return head > 0 && this.read(gpa + head, into.subarray(head)) &&
+        this.read(gpa, into.subarray(0, head));
+    }
     const first = gpa - slot.gpa;
     into.set(slot.bytes.subarray(first, first + into.length));
     return true;
@@ -137,9 +143,20 @@ export class GuestRam implements GuestMemory {
 
   write(gpa: number, from: Uint8Array): boolean {
     const slot = this.#find(gpa, from.length);
-    if (slot === undefined || !slot.writable) return false;
+    if (slot === undefined) {
+      const head = this.#headBytes(gpa, true);
+      return head > 0 && this.write(gpa + head, from.subarray(head)) &&
+        this.write(gpa, from.subarray(0, head));
+    }
+    if (!slot.writable) return false;
     slot.bytes.set(from, gpa - slot.gpa);
     return true;
+  }
+
+  /** How many bytes of an access at `gpa` lie in its first slot. The rest is done before, as only it can fail. */
+  #headBytes(gpa: number, write: boolean): number {
+    const slot = this.#slots.find((slot) => gpa >= slot.gpa && gpa < slot.end);
+    return slot === undefined || (write && !slot.writable) ? 0 : slot.end - gpa;
   }
 
   #find(gpa: number, sizeBytes: number): Slot | undefined {

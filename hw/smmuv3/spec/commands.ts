@@ -39,7 +39,7 @@ export const CFGI = {
   Range: bits(68, 64),
 } as const;
 
-/** §4.4 TLB invalidation; SCALE has no bit 25 while IDR5.DS is 0; `Address` is words 2 and 3 with the low 12 bits cleared. */
+/** §4.4 TLB invalidation, while IDR5.DS is 0; `Address` is words 2 and 3 with the low 12 bits cleared. */
 export const TLBI = {
   NUM: bits(16, 12),
   SCALE: bits(24, 20),
