@@ -59,7 +59,9 @@ const BAR_SIZE = 0x1000;
 
 /** What the test device is made of. */
 export interface DmaTestDeviceOptions {
+  /** As whom it writes. */
   readonly requester: Requester;
+  /** Where it writes. */
   readonly dma: DmaPort;
   /** Memory by GPA, for the readback that no IOMMU translates. */
   readonly memory: GuestMemory;
@@ -86,6 +88,7 @@ export class DmaTestDevice implements PciFunction {
   readonly #target = new Uint8Array(MAX_SIZE);
   #armed = false;
 
+  /** A device that is idle and not armed. */
   constructor(options: DmaTestDeviceOptions) {
     this.#requester = options.requester;
     this.#dma = options.dma;

@@ -60,6 +60,7 @@ const BOUNCE_SIZE = 0x10_0000;
 
 /** What a block device is made of. */
 export interface VirtioBlkOptions {
+  /** What holds the sectors; a rest of less than 512 bytes is out of reach. */
   readonly store: BlockStore;
   /** Refuses whatever changes the store. */
   readonly readOnly?: boolean;
@@ -95,6 +96,7 @@ export class VirtioBlk implements VirtioDevice {
   #written = 0;
   #workBytes = 0;
 
+  /** A disk that no driver has started. */
   constructor(options: VirtioBlkOptions) {
     const { store, readOnly = false, blockSizeBytes = SECTOR, serial = "" } = options;
     this.#store = store;

@@ -34,8 +34,11 @@ const BUDGET = 0x100_0000;
 
 /** What a function is made of. */
 export interface VirtioPciOptions {
+  /** What the function is: a disk, say. */
   readonly device: VirtioDevice;
+  /** As whom rings and buffers are reached, and messages sent. */
   readonly requester: Requester;
+  /** The way to them. */
   readonly dma: DmaPort;
   /** Where INTA goes. */
   readonly irq: IrqLine;
@@ -69,6 +72,7 @@ export class VirtioPci implements PciFunction {
   readonly #deferred: Uint8Array;
   #isr = 0;
 
+  /** A function as after power-on. */
   constructor(options: VirtioPciOptions) {
     const { device, requester, dma, msix = "shown" } = options;
     this.name = device.name;
@@ -177,7 +181,8 @@ export class VirtioPci implements PciFunction {
       case AREA.common:
         return this.#common.write(within, from);
       case AREA.notify:
-        if (within % NOTIFY_MULTIPLIER === 0) this.#serve(within / NOTIFY_MULTIPLIER);
+        // Between two registers there is no queue: a fraction names none.
+        this.#serve(within / NOTIFY_MULTIPLIER);
     }
   }
 

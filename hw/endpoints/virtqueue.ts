@@ -80,6 +80,7 @@ export class Virtqueue {
   #usedIndex = 0;
   #availEvent = -1;
 
+  /** A queue that is not enabled, of at most `maxSize` descriptors. */
   constructor(requester: Requester, dma: DmaPort, maxSize: number) {
     this.#requester = requester;
     this.#dma = dma;
@@ -236,7 +237,6 @@ export class Virtqueue {
     const into = count === AHEAD
       ? this.#aheadBytes
       : this.#aheadBytes.subarray(0, count * DESC_SIZE);
-    this.#aheadCount = 0;
     if (!this.#read(0, index * DESC_SIZE, into)) return -1;
     this.#aheadFirst = index;
     this.#aheadCount = count;

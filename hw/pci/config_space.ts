@@ -35,15 +35,21 @@ export interface BarRequest {
 
 /** The identity and the structures of a function. */
 export interface ConfigSpaceOptions {
+  /** 16 bits. */
   readonly vendorId: number;
+  /** 16 bits. */
   readonly deviceId: number;
   /** Base class, sub-class and programming interface: 24 bits. */
   readonly classCode: number;
+  /** 8 bits; 0 when absent. */
   readonly revision?: number;
+  /** 16 bits; 0 when absent. */
   readonly subsystemVendorId?: number;
+  /** 16 bits; 0 when absent. */
   readonly subsystemId?: number;
   /** 1 to 4 for INTA to INTD, 0 for none. */
   readonly interruptPin?: number;
+  /** The memory BARs, none overlapping. */
   readonly bars?: readonly BarRequest[];
   /** The capability list, in order. */
   readonly capabilities?: readonly Capability[];

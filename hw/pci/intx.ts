@@ -16,6 +16,7 @@ export class IntxPin implements IrqLine {
   #pending = false;
   #asserted = false;
 
+  /** The pin of the function with this configuration space, wired to `line`. */
   constructor(config: ConfigSpace, line: IrqLine) {
     this.#config = config;
     this.#line = line;

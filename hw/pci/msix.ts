@@ -20,7 +20,9 @@ export interface MsixOptions {
   readonly count: number;
   /** The memory BAR in which table and pending bits lie. */
   readonly barIndex: number;
+  /** As whom messages are sent. */
   readonly requester: Requester;
+  /** The way of messages. */
   readonly dma: DmaPort;
   /**
    * Shows the capability as vendor specific (ID 0x09) until the function is first reset. A VMM that emulates MSI-X
@@ -51,6 +53,7 @@ export class Msix implements MmioDevice {
   #enabled = false;
   #masked = false;
 
+  /** Vectors as after power-on; throws a `RangeError` for a count that cannot be. */
   constructor(options: MsixOptions) {
     const { count, barIndex, disguised = false } = options;
     if (count < 1 || count > 2048) throw new RangeError(`MSI-X cannot have ${count} vectors`);

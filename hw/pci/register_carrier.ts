@@ -30,6 +30,7 @@ export class RegisterCarrier implements PciFunction {
   readonly #pin: IntxPin;
   readonly #resetDevice: () => void;
 
+  /** A carrier of `options.device`. */
   constructor(options: RegisterCarrierOptions) {
     const { device, irq, sizeBytes = 0x2_0000 } = options;
     this.bars = [{ index: 0, sizeBytes, device }];
