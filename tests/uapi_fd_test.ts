@@ -6,7 +6,7 @@ import { HostFile } from "../uapi/file.ts";
 import { libc } from "../uapi/libc.ts";
 import { Mapping } from "../uapi/mapping.ts";
 import { createMemfd, F_SEAL, sealAgainstShrinking } from "../uapi/memfd.ts";
-import { Pinned } from "../uapi/pinned.ts";
+import { cString, Pinned } from "../uapi/pinned.ts";
 import { socketPair } from "../uapi/socket.ts";
 import { type FileStatus, S_IF, statusAt, statusOf } from "../uapi/stat.ts";
 import { mappingsOf, openDescriptors } from "./support/own_process.ts";
@@ -97,6 +97,20 @@ Deno.test("a range that cannot be mapped is a SystemError", () => {
     SystemError,
     "Cannot map 4096 bytes: EINVAL",
   );
+});
+
+Deno.test("a file that may only be read is mapped for reading only", () => {
+  const path = Deno.makeTempFileSync();
+  try {
+    Deno.writeFileSync(path, new Uint8Array(4096).fill(3));
+    using fd = new Fd(libc().open(cString(path), 0, 0));
+    using mapping = new Mapping(fd, { offset: 0, sizeBytes: 4096, writable: false });
+    assertEquals(new Uint8Array(mapping.buffer)[4095], 3);
+    const range = { offset: 0, sizeBytes: 4096, writable: true };
+    assertThrows(() => new Mapping(fd, range), SystemError, "Cannot map 4096 bytes: EACCES");
+  } finally {
+    Deno.removeSync(path);
+  }
 });
 
 Deno.test("a memfd is sealed against shrinking where it still can be", () => {

@@ -102,6 +102,7 @@ Deno.test("nothing waits: an empty socket, a full one and a closed one are resul
 Deno.test("a listener's file is private from its first moment and takes one client at a time", () => {
   const directory = Deno.makeTempDirSync();
   const path = `${directory}/socket`;
+  const before = openDescriptors();
   try {
     const listener = listen(path, 4);
     assertEquals(Deno.lstatSync(path).mode! & 0o777, 0o600);
@@ -114,6 +115,7 @@ Deno.test("a listener's file is private from its first moment and takes one clie
     assertThrows(() => listen(path, 4), SystemError, `Cannot listen at ${path}: EADDRINUSE`);
     close(listener, client, server);
     assertThrows(() => connect(path), SystemError, `Cannot connect to ${path}: ECONNREFUSED`);
+    assertEquals(openDescriptors(), before);
   } finally {
     Deno.removeSync(directory, { recursive: true });
   }

@@ -137,6 +137,11 @@ Deno.test("a map that makes no sense is refused and leaves nothing", async (t) =
       reason: "RAM 0xffffffffff000+0x2000 (file offset 0x0) is no range of guest memory",
     },
     {
+      name: "more than 16 TiB",
+      range: range(0, 2 ** 44 + 0x1000),
+      reason: "RAM 0x0+0x100000001000 (file offset 0x0) is no range of guest memory",
+    },
+    {
       name: "everything",
       range: range(0, 2 ** 64),
       reason: "RAM 0x0+0x10000000000000000 (file offset 0x0) is no range of guest memory",

@@ -188,6 +188,7 @@ Deno.test("a client that leaves with its replies unread is noticed", () => {
 
 Deno.test("a client that never reads stops itself, and the server neither waits nor grows", () => {
   using machine = new TestMachine();
+  crypto.getRandomValues(machine.pci.memory);
   using client = machine.agreed();
   const ask = client.message(9, words(0n, 0, 0x1_0000));
   let accepted = 0;
@@ -205,7 +206,11 @@ Deno.test("a client that never reads stops itself, and the server neither waits 
   let sent = 0;
   while (machine.msi.send(0x1000, sent)) assert(++sent < 10_000, "posted messages are not bounded");
   settle(machine);
-  for (let i = 0; i < accepted; i++) assertEquals(client.reply(0x1_0020).payload.length, 0x1_0010);
+  for (let i = 0; i < accepted; i++) {
+    const data = client.reply(0x1_0020).payload.subarray(16);
+    assert(data.every((byte, at) => byte === machine.pci.memory[at]), `reply ${i} is damaged`);
+  }
+  settle(machine);
   client.settle();
   assertEquals(
     client.received.map(({ payload }) => payload[16]),
@@ -213,6 +218,17 @@ Deno.test("a client that never reads stops itself, and the server neither waits 
   );
   assertEquals(machine.msi.send(0x1000, 1), true);
   assertEquals(client.request(4, words(16, 0, 0, 0)).errno, 0);
+});
+
+Deno.test("a client that never stops sending leaves others their turn", () => {
+  using machine = new TestMachine();
+  using client = machine.agreed();
+  const write = client.message(10, words(0n, 0, 4, 1), 0x10);
+  client.raw(joined(...new Array(1000).fill(write)));
+  machine.poller.step(0);
+  assert(machine.pci.log.length < 100, `${machine.pci.log.length} writes in one turn`);
+  settle(machine);
+  assertEquals(machine.pci.log.length, 1000);
 });
 
 Deno.test("a client that stops reading and leaves is noticed", () => {
@@ -278,6 +294,22 @@ Deno.test("descriptors of an unfinished message go with the client", async (t) =
         name: "half a body",
         send: (client, fd) => client.raw(words(0x0002_0001, 48, 0, 0, 32, 3), [fd, fd]),
         reason: "it left in the middle of a message",
+      },
+      {
+        name: "the header after a message that ends the connection",
+        send: (client, fd) => {
+          client.raw(client.message(13, nothing, 2));
+          client.raw(words(0x0002_0001, 48), [fd]);
+        },
+        reason: "it sent a message of type 2",
+      },
+      {
+        name: "the header after a longer message that ends the connection",
+        send: (client, fd) => {
+          client.raw(client.message(4, words(16, 0, 0, 0), 2));
+          client.raw(words(0x0002_0001, 48), [fd]);
+        },
+        reason: "it sent a message of type 2",
       },
       {
         name: "with the body and with the header, more than allowed",

@@ -105,6 +105,19 @@ Deno.test("SET_IRQS connects, masks, unmasks, triggers and disconnects INTx", ()
   assertEquals(event.drain(), 0);
 });
 
+Deno.test("a counter that comes again replaces the one before", () => {
+  using machine = new TestMachine();
+  using client = machine.agreed();
+  using first = EventFd.create();
+  using second = EventFd.create();
+  connectTo(client, first);
+  const before = openDescriptors();
+  connectTo(client, second);
+  assertEquals(openDescriptors(), before);
+  machine.intx.pulse();
+  assertEquals([first.drain(), second.drain()], [0, 1]);
+});
+
 Deno.test("SET_IRQS takes one byte for each interrupt, and zero means leave it", () => {
   using machine = new TestMachine();
   using client = machine.agreed();

@@ -3,7 +3,7 @@ import { Entry } from "../hw/guest_memory.ts";
 import { SystemError } from "../uapi/errno.ts";
 import { EventFd } from "../uapi/eventfd.ts";
 import { createMemfd } from "../uapi/memfd.ts";
-import { listen } from "../uapi/socket.ts";
+import { connect, listen } from "../uapi/socket.ts";
 import { VfioUserServer } from "../vmm/vfio_user/server.ts";
 import { openDescriptors } from "./support/own_process.ts";
 import {
@@ -90,6 +90,11 @@ Deno.test("a client that does not agree on a version hears why and is let go", a
       reason: "its capabilities are no JSON object that ends in NUL",
     },
     {
+      name: "more text than any client needs",
+      payload: joined(words(0), text(`{"a":"${"a".repeat(4090)}"}\0`)),
+      reason: "its capabilities are no JSON object that ends in NUL",
+    },
+    {
       name: "brackets without end",
       payload: joined(words(0), text("[".repeat(4000) + "\0")),
       reason: "its capabilities are no JSON object that ends in NUL",
@@ -166,6 +171,16 @@ Deno.test("a device sees naturally aligned accesses only, however a client cuts 
   assertEquals(log.splice(0), ["bar0 write 1: 1", "bar0 write 2: 2 3"]);
   client.request(10, words(0x10n, 7, 8, 1, 2));
   assertEquals(log.splice(0), ["config write 16: 1 0 0 0", "config write 20: 2 0 0 0"]);
+});
+
+Deno.test("what a device does not answer reads as zero, not as what went by before", () => {
+  using machine = new TestMachine();
+  using client = machine.agreed();
+  client.request(10, words(0n, 0, 8, 0xffff_ffff, 0xffff_ffff));
+  assertEquals(
+    client.request(9, words(0n, 2, 8), { room: 40 }).payload.subarray(16),
+    new Uint8Array(8),
+  );
 });
 
 Deno.test("WRITE_MULTI does all of its writes, or none when one is wrong", () => {
@@ -302,6 +317,15 @@ Deno.test("the socket is private, replaces a stale one, and nothing else", async
     using client = machine.agreed();
     assertEquals(client.request(4, words(16, 0, 0, 0)).errno, 0);
   });
+  await t.step("a socket whose owner is busy", () => {
+    using machine = new TestMachine();
+    const path = `${machine.directory}/busy`;
+    using _busy = listen(path, 0);
+    using _first = connect(path);
+    assertThrows(() => connect(path), SystemError, "EAGAIN");
+    assertThrows(() => server(machine, path), SystemError, "EADDRINUSE");
+    assertEquals(Deno.lstatSync(path).isSocket, true);
+  });
   await t.step("an ordinary file", () => {
     using machine = new TestMachine();
     const path = `${machine.directory}/file`;
@@ -399,9 +423,16 @@ Deno.test("a log takes a burst of lines, then one a second, and says what it did
   client.request(99, new Uint8Array(0));
   client.request(99, new Uint8Array(0));
   assertEquals(machine.lines.slice(15), [
-    "recorder: command 99 refused with ENOSYS: it is not supported (85 lines before are not shown)",
+    "recorder: command 99 refused with ENOSYS: it is not supported (lines not shown before: 85)",
   ]);
   machine.timeMs = 2000;
   client.request(99, new Uint8Array(0));
-  assertEquals(machine.lines.length, 17);
+  assertEquals(machine.lines.slice(16), [
+    "recorder: command 99 refused with ENOSYS: it is not supported (lines not shown before: 1)",
+  ]);
+  machine.timeMs = 3000;
+  client.request(99, new Uint8Array(0));
+  assertEquals(machine.lines.slice(17), [
+    "recorder: command 99 refused with ENOSYS: it is not supported",
+  ]);
 });

@@ -81,7 +81,7 @@ export class Connection implements Outlet, Disposable {
   /** Sends what waits, handles what has come, and notices when the client has left. */
   serve(): void {
     if (this.#waiting > 0) this.#flush();
-    if (this.#waiting === 0) this.#pump();
+    this.#pump();
     if (this.#failure !== undefined) this.#end(this.#failure);
   }
 

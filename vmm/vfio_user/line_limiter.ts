@@ -40,7 +40,7 @@ export class LineLimiter {
       return;
     }
     this.#tokens--;
-    const note = this.#suppressed === 0 ? "" : ` (${this.#suppressed} lines before are not shown)`;
+    const note = this.#suppressed === 0 ? "" : ` (lines not shown before: ${this.#suppressed})`;
     this.#suppressed = 0;
     this.#log(line + note);
   }

@@ -103,8 +103,9 @@ export class VfioUserServer implements Disposable {
       // The client we have may have left already: then this one is its successor.
       this.#connection?.serve();
       if (typeof client === "number") {
-        this.#log(`Cannot accept a client: ${errnoName(client)}`);
-      } else if (this.#connection !== undefined) {
+        return this.#log(`Cannot accept a client: ${errnoName(client)}`);
+      }
+      if (this.#connection !== undefined) {
         client[Symbol.dispose]();
         this.#log("Turned a second client away");
       } else {
