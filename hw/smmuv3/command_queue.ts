@@ -56,6 +56,7 @@ export class CommandQueue {
     if (((prod - cons) & mask) > 1 << log2size) return CERROR.NONE;
     const address = getAddress(this.#base, QUEUE_BASE.ADDR) % 2 ** this.#features.oas;
     const base = address - address % Math.max(COMMAND_SIZE << log2size, 32);
+    const { words } = this.#command;
     while (cons !== prod) {
       const error = this.#execute(base + slotOf(cons, log2size) * COMMAND_SIZE);
       if (error !== CERROR.NONE) {
@@ -64,6 +65,7 @@ export class CommandQueue {
       }
       cons = advance(cons, log2size);
       this.#registers.set(REG.CMDQ_CONS, cons);
+      COMMANDS[words[0] & 0xff]?.signal?.(this.#target, words);
     }
     return CERROR.NONE;
   }

@@ -26,6 +26,8 @@ export interface Command {
   readonly legal?: (words: Uint32Array, features: Features) => boolean;
   /** Does it; completely, before the next command is looked at. */
   readonly run: (target: CommandTarget, words: Uint32Array) => void;
+  /** Says that it is done, when CMDQ_CONS already says so; absent means that nothing else does. */
+  readonly signal?: (target: CommandTarget, words: Uint32Array) => void;
 }
 
 const nothing = (): void => {};
@@ -80,7 +82,8 @@ const table: Record<number, Command> = {
   [OP.CMD_SYNC]: {
     name: "CMD_SYNC",
     legal: (words) => get(words, SYNC.CS) <= CS.SIG_SEV,
-    run: (target, words) => {
+    run: nothing,
+    signal: (target, words) => {
       if (get(words, SYNC.CS) !== CS.SIG_IRQ) return;
       target.sync(getAddress(words, SYNC.MSIAddress), get(words, SYNC.MSIData));
     },
