@@ -10,7 +10,6 @@ const WAYS = 4;
 const GLOBAL = 0x1_0000;
 const KIND_ASID = 0x1_ffff;
 const KIND_SIZE_SHIFT = 17;
-const LAST_STAMP = 0xffff_ffff;
 
 // Words of an entry; eight of them share half a cache line.
 const WORDS = 8;
@@ -32,9 +31,11 @@ export class Tlb {
   #allFloor = 1;
   #clock = 1;
   #sizes: readonly number[] = [];
+  readonly #lastStamp: number;
 
-  /** A TLB of `4 << log2sets` entries. */
-  constructor(log2sets: number = 10) {
+  /** A TLB of `4 << log2sets` entries; past `lastStamp` invalidations it starts again, empty. */
+  constructor(log2sets: number = 10, lastStamp: number = 0xffff_ffff) {
+    this.#lastStamp = lastStamp;
     const sets = 1 << log2sets;
     this.#setMask = sets - 1;
     this.#words = new Uint32Array(sets * WAYS * WORDS);
@@ -196,7 +197,7 @@ export class Tlb {
 
   /** A stamp later than all before it. */
   #tick(): number {
-    if (this.#clock === LAST_STAMP) {
+    if (this.#clock === this.#lastStamp) {
       this.#words.fill(0);
       this.#asidFloor.fill(0);
       this.#allFloor = 1;
