@@ -150,6 +150,7 @@ export function errnoName(errno: number): string {
 
 /** What the kernel refused: `Cannot open /dev/iommu: ENOENT`. */
 export class SystemError extends Error {
+  /** `SystemError`. */
   override readonly name = "SystemError";
   /** What was tried: the call, and on what. */
   readonly call: string;

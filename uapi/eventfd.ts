@@ -60,6 +60,7 @@ export class EventFd implements Disposable {
     return this.#count.getUint32(4, true) * 0x1_0000_0000 + this.#count.getUint32(0, true);
   }
 
+  /** Closes the descriptor. */
   [Symbol.dispose](): void {
     this.fd[Symbol.dispose]();
   }

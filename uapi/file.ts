@@ -74,6 +74,7 @@ export class HostFile implements Disposable {
     );
   }
 
+  /** Closes the file. */
   [Symbol.dispose](): void {
     this.#fd[Symbol.dispose]();
   }

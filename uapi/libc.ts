@@ -9,7 +9,8 @@
  * @module
  */
 
-const SYMBOLS = {
+/** The signatures of `Libc`. */
+export const SYMBOLS = {
   accept4: { parameters: ["i32", "buffer", "buffer", "i32"], result: "i32" },
   bind: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   close: { parameters: ["i32"], result: "i32" },

@@ -56,6 +56,7 @@ export class Mapping implements Disposable {
     }
   }
 
+  /** Detaches the buffer, then unmaps the pages. */
   [Symbol.dispose](): void {
     // A buffer that someone else detached lives on elsewhere: leaving the pages in place is the lesser harm. A second
     // close ends here too.

@@ -42,6 +42,7 @@ export class Watch implements Disposable {
     if (this.#isActive) this.#handler(ready);
   }
 
+  /** Ends the watch. */
   [Symbol.dispose](): void {
     if (!this.#isActive) return;
     this.#isActive = false;

@@ -69,7 +69,7 @@ export class GuestRamMap {
   owner(name: string): GuestRamOwner {
     return new GuestRamOwner(name, {
       acquire: (range, fd, owner) => this.#acquire(range, fd, owner),
-      release: (piece, owner) => this.#release(piece as Piece, owner),
+      release: (piece, owner) => this.#release(piece, owner),
     });
   }
 
@@ -119,14 +119,14 @@ export class GuestRamMap {
 
 /** What an owner needs of the map that made it. */
 interface Pieces {
-  acquire(range: RamRange, fd: Fd, owner: GuestRamOwner): RamRange | Refusal;
-  release(piece: RamRange, owner: GuestRamOwner): void;
+  acquire(range: RamRange, fd: Fd, owner: GuestRamOwner): Piece | Refusal;
+  release(piece: Piece, owner: GuestRamOwner): void;
 }
 
 /** A map of one owner; without a piece it is a range that we know and cannot reach. */
 interface Claim {
   readonly range: RamRange;
-  readonly piece: RamRange | undefined;
+  readonly piece: Piece | undefined;
 }
 
 /** One client's view: its maps, and nobody else's, can be unmapped through it. */
@@ -187,11 +187,12 @@ export class GuestRamOwner implements Disposable {
     this.#drop(this.#claims);
   }
 
+  /** Unmaps everything of this owner. */
   [Symbol.dispose](): void {
     this.unmapAll();
   }
 
-  #acquire(range: RamRange, fd: Fd): RamRange | Refusal {
+  #acquire(range: RamRange, fd: Fd): Piece | Refusal {
     try {
       return this.#pieces.acquire(range, fd, this);
     } catch (error) {

@@ -58,6 +58,7 @@ export class Connection implements Outlet, Disposable {
     this.#put(message, sizeBytes);
   }
 
+  /** Sends a message that has no reply; false when the client has left too many unread. */
   post(message: Uint8Array<ArrayBuffer>): boolean {
     if (this.#waiting + message.length > POSTED_ROOM) return false;
     return this.#put(message, message.length);

@@ -28,11 +28,13 @@ export class Intx implements IrqLine {
   #isPulsed = false;
   #isMasked = false;
 
+  /** Asserts the level, or takes it away. */
   set(asserted: boolean): void {
     this.#isAsserted = asserted;
     this.#update();
   }
 
+  /** Makes one edge. */
   pulse(): void {
     this.#isPulsed = true;
     this.#update();

@@ -48,6 +48,7 @@ export class Listener implements Disposable {
     return errno;
   }
 
+  /** Stops listening and removes the socket file. */
   [Symbol.dispose](): void {
     if (!this.fd.isOpen) return;
     this.fd[Symbol.dispose]();

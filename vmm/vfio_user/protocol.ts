@@ -109,7 +109,7 @@ export const DMA_WRITE = { address: 16, count: 24, data: 32 } as const;
 export const MOST_DATA = 0x1_0000;
 
 /** The longest message we take or send. */
-export const LONGEST_MESSAGE = ACCESS.data + MOST_DATA;
+export const LONGEST_MESSAGE: number = ACCESS.data + MOST_DATA;
 
 /** Reads an unsigned 64-bit field as a number: exact up to 2^53, and never smaller than that beyond. */
 export function getU64(view: DataView, offset: number): number {
