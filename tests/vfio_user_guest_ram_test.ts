@@ -1,8 +1,9 @@
 import { assertEquals } from "@std/assert";
 import { Entry, GuestRam } from "../hw/guest_memory.ts";
-import type { Fd } from "../uapi/fd.ts";
+import { Fd } from "../uapi/fd.ts";
 import { libc } from "../uapi/libc.ts";
 import { createMemfd, F_SEAL } from "../uapi/memfd.ts";
+import { cString } from "../uapi/pinned.ts";
 import { socketPair } from "../uapi/socket.ts";
 import { GuestRamMap } from "../vmm/guest_ram_map.ts";
 import { mappingsOf, openDescriptors } from "./support/own_process.ts";
@@ -109,6 +110,7 @@ Deno.test("a map that differs from what another owner has is refused, naming bot
 
 Deno.test("a map that makes no sense is refused and leaves nothing", async (t) => {
   using fd = createMemfd("odd", 0x4000, F_SEAL.SHRINK);
+  using elsewhere = new Fd(libc().open(cString("/proc/self/status"), 0, 0));
   const [socket, peer] = socketPair();
   const cases: { name: string; range: ReturnType<typeof range>; fd?: Fd; reason: string }[] = [
     {
@@ -163,10 +165,16 @@ Deno.test("a map that makes no sense is refused and leaves nothing", async (t) =
         "RAM 0x0+0x1000 (file offset 0x10000000000000000) ends beyond its file of 16384 bytes",
     },
     {
+      name: "a file that is not in memory",
+      range: range(0, 0x1000),
+      fd: elsewhere,
+      reason: "RAM 0x0+0x1000 (file offset 0x0) does not come from a file in memory",
+    },
+    {
       name: "a socket",
       range: range(0, 0x1000),
       fd: socket,
-      reason: "RAM 0x0+0x1000 (file offset 0x0) does not come from a memory file",
+      reason: "RAM 0x0+0x1000 (file offset 0x0) does not come from a file in memory",
     },
   ];
   for (const { name, range: asked, fd: file = fd, reason } of cases) {
@@ -269,6 +277,9 @@ Deno.test("a file that may shrink is named once, and a memfd is sealed so that i
   assertEquals(lines, [
     "a: RAM 0x0+0x1000 (file offset 0x0) lies in a file that may shrink, which would end us",
   ]);
+  for (const owner of [a, b]) owner.unmapAll();
+  a.map(range(0, 0x1000), loose);
+  assertEquals(lines.length, 1);
   assertEquals(libc().ftruncate(open.number, 0n), -1);
 });
 

@@ -2,7 +2,7 @@
  * Anonymous files that can be shared and sealed. memfd_create(2), fcntl(2).
  * @module
  */
-import { check } from "./errno.ts";
+import { check, orMinusErrno } from "./errno.ts";
 import { Fd } from "./fd.ts";
 import { libc } from "./libc.ts";
 import { cString } from "./pinned.ts";
@@ -29,12 +29,17 @@ export function createMemfd(name: string, sizeBytes: number, seals: number = 0):
   }
 }
 
+/** The seals of a file in memory (memfd, tmpfs, hugetlbfs); minus the error number of any other file. */
+export function sealsOf(fd: Fd): number {
+  return orMinusErrno(libc().fcntl(fd.number, F_GET_SEALS, 0));
+}
+
 /**
  * Whether the file can never become shorter, sealing it when it still allows that. A mapped file that becomes shorter
  * kills the process at the next access (SIGBUS).
  */
 export function sealAgainstShrinking(fd: Fd): boolean {
   libc().fcntl(fd.number, F_ADD_SEALS, F_SEAL.SHRINK);
-  const seals = libc().fcntl(fd.number, F_GET_SEALS, 0);
+  const seals = sealsOf(fd);
   return seals >= 0 && (seals & F_SEAL.SHRINK) !== 0;
 }

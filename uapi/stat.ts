@@ -19,7 +19,7 @@ export const STATX = {
 } as const;
 
 /** File types in `FileStatus.type`. */
-export const S_IF = { SOCK: 0o140000, REG: 0o100000, BLK: 0o060000, DIR: 0o040000 } as const;
+export const S_IF = { SOCK: 0o140000, REG: 0o100000, DIR: 0o040000 } as const;
 
 const S_IFMT = 0o170000;
 const AT_FDCWD = -100;

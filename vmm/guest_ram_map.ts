@@ -9,8 +9,8 @@ import type { GuestRam } from "../hw/guest_memory.ts";
 import { ERRNO, SystemError } from "../uapi/errno.ts";
 import type { Fd } from "../uapi/fd.ts";
 import { Mapping } from "../uapi/mapping.ts";
-import { sealAgainstShrinking } from "../uapi/memfd.ts";
-import { type FileStatus, S_IF, statusOf } from "../uapi/stat.ts";
+import { sealAgainstShrinking, sealsOf } from "../uapi/memfd.ts";
+import { type FileStatus, statusOf } from "../uapi/stat.ts";
 
 /** A range of guest physical addresses to be mapped. All in bytes. */
 export interface RamRange {
@@ -34,7 +34,7 @@ export interface Refusal {
 
 /** Options of `GuestRamMap`. */
 export interface GuestRamMapOptions {
-  /** Told about RAM that is used although its file may shrink. */
+  /** Told, once, about RAM that is used although its file may shrink. */
   readonly log?: (line: string) => void;
 }
 
@@ -58,6 +58,7 @@ export class GuestRamMap {
   readonly #ram: GuestRam;
   readonly #log: (line: string) => void;
   readonly #pieces: Piece[] = [];
+  #hasWarned = false;
 
   /** Feeds `ram`. */
   constructor(ram: GuestRam, { log = () => {} }: GuestRamMapOptions = {}) {
@@ -74,6 +75,8 @@ export class GuestRamMap {
   }
 
   #acquire(range: RamRange, fd: Fd, owner: GuestRamOwner): Piece | Refusal {
+    // Asked first: any other file system may let us wait, now or at each access.
+    if (sealsOf(fd) < 0) return invalid(`${describe(range)} does not come from a file in memory`);
     // Sealed before it is measured, so that the size we see is the size that stays.
     const isSealed = sealAgainstShrinking(fd);
     const status = statusOf(fd);
@@ -86,7 +89,8 @@ export class GuestRamMap {
       mapping[Symbol.dispose]();
       return invalid(`${describe(range)} overlaps RAM that no client mapped`);
     }
-    if (!isSealed) {
+    if (!isSealed && !this.#hasWarned) {
+      this.#hasWarned = true;
       this.#log(
         `${owner.name}: ${describe(range)} lies in a file that may shrink, which would end us`,
       );
@@ -97,8 +101,7 @@ export class GuestRamMap {
     return piece;
   }
 
-  #unfit(range: RamRange, { type, sizeBytes }: FileStatus): Refusal | undefined {
-    if (type !== S_IF.REG) return invalid(`${describe(range)} does not come from a memory file`);
+  #unfit(range: RamRange, { sizeBytes }: FileStatus): Refusal | undefined {
     if (range.offset + range.sizeBytes > sizeBytes) {
       return invalid(`${describe(range)} ends beyond its file of ${sizeBytes} bytes`);
     }
