@@ -6,6 +6,7 @@ import type { BlockStore } from "./block_store.ts";
 import type { DescriptorChain } from "./descriptor_chain.ts";
 import type { VirtioDevice } from "./virtio_device.ts";
 import { featureSet, type FeatureWords, hasFeature } from "./virtio_spec.ts";
+import { Handled } from "./virtqueue.ts";
 
 /** Feature bit numbers. §5.2.3. */
 const BLK_F = {
@@ -51,12 +52,13 @@ const QUEUE_SIZE = 256;
 /** A header and a status byte take two descriptors. */
 const SEG_MAX = QUEUE_SIZE - 2;
 /** With SEG_MAX, keeps a request below MAX_TRANSFER. */
-const SIZE_MAX = 0x4_0000;
+const SIZE_MAX = 0x40_0000;
 /** Largest request that is answered, in bytes: bounds the work of one. */
-const MAX_TRANSFER = 0x400_0000;
+const MAX_TRANSFER = 0x4000_0000;
 const MAX_RANGES = 8;
 const MAX_RANGE_SECTORS = 0x1_0000;
-const BOUNCE_SIZE = 0x10_0000;
+/** Bytes moved in one piece, after which others may get their turn. */
+const PIECE_SIZE = 0x2_0000;
 
 /** What a block device is made of. */
 export interface VirtioBlkOptions {
@@ -70,7 +72,7 @@ export interface VirtioBlkOptions {
   readonly serial?: string;
 }
 
-/** A disk over a {@linkcode BlockStore}. Requests longer than the kept buffer of 1 MiB are moved piece by piece. */
+/** A disk over a {@linkcode BlockStore}. A request is worked on in pieces of 128 KiB. */
 export class VirtioBlk implements VirtioDevice {
   readonly name = "virtio-blk";
   readonly deviceType = 2;
@@ -89,12 +91,14 @@ export class VirtioBlk implements VirtioDevice {
   readonly #ranges = new Uint32Array(MAX_RANGES * RANGE_SIZE / 4);
   readonly #rangeBytes = new Uint8Array(this.#ranges.buffer);
   readonly #status = new Uint8Array(1);
-  readonly #bounce = new Uint8Array(BOUNCE_SIZE);
+  readonly #bounce = new Uint8Array(PIECE_SIZE);
   #writeThrough = true;
   #discards = false;
   #zeroes = false;
   #written = 0;
   #workBytes = 0;
+  /** Bytes of the request at hand that are moved. */
+  #done = 0;
 
   /** A disk that no driver has started. */
   constructor(options: VirtioBlkOptions) {
@@ -133,14 +137,20 @@ export class VirtioBlk implements VirtioDevice {
     this.#zeroes = hasFeature(features, BLK_F.WRITE_ZEROES);
   }
 
-  handle(chain: DescriptorChain): number {
-    if (chain.readableBytes < HEADER_SIZE || chain.writableBytes < 1) return -1;
+  handle(chain: DescriptorChain, isNew: boolean): number {
+    if (chain.readableBytes < HEADER_SIZE || chain.writableBytes < 1) return Handled.Broken;
     const dataBytes = chain.writableBytes - 1;
-    this.#written = 0;
-    this.#status[0] = chain.read(0, this.#headerBytes)
-      ? this.#execute(chain, dataBytes)
-      : BLK_S.IOERR;
-    if (!chain.write(dataBytes, this.#status)) return -1;
+    let status = 0;
+    if (isNew) {
+      this.#written = 0;
+      this.#done = 0;
+      status = chain.read(0, this.#headerBytes) ? this.#execute(chain, dataBytes) : BLK_S.IOERR;
+    } else {
+      status = this.#execute(chain, dataBytes);
+    }
+    if (status === Handled.Partly) return status;
+    this.#status[0] = status;
+    if (!chain.write(dataBytes, this.#status)) return Handled.Broken;
     // The driver may rely on as many bytes as we report, from the start, so a gap before the status ends the count.
     return this.#written === dataBytes ? dataBytes + 1 : this.#written;
   }
@@ -171,55 +181,67 @@ export class VirtioBlk implements VirtioDevice {
   #readSectors(chain: DescriptorChain, sizeBytes: number): number {
     const start = this.#offset(sizeBytes);
     if (start < 0) return BLK_S.IOERR;
-    this.#workBytes += sizeBytes;
-    for (let done = 0; done < sizeBytes; done += BOUNCE_SIZE) {
-      const piece = this.#piece(sizeBytes - done);
-      if (!this.#store.read(start + done, piece)) return BLK_S.IOERR;
-      if (this.#answer(chain, done, piece) !== BLK_S.OK) return BLK_S.IOERR;
-    }
-    return BLK_S.OK;
+    const piece = this.#piece(sizeBytes - this.#done);
+    if (!this.#store.read(start + this.#done, piece)) return BLK_S.IOERR;
+    if (this.#answer(chain, this.#done, piece) !== BLK_S.OK) return BLK_S.IOERR;
+    return this.#advance(piece.length, sizeBytes) ? BLK_S.OK : Handled.Partly;
   }
 
   #writeSectors(chain: DescriptorChain, sizeBytes: number): number {
     const start = this.#offset(sizeBytes);
     if (start < 0 || this.#readOnly) return BLK_S.IOERR;
-    this.#workBytes += sizeBytes;
-    for (let done = 0; done < sizeBytes; done += BOUNCE_SIZE) {
-      const piece = this.#piece(sizeBytes - done);
-      if (!chain.read(HEADER_SIZE + done, piece)) return BLK_S.IOERR;
-      if (!this.#store.write(start + done, piece)) return BLK_S.IOERR;
-    }
-    return this.#settle();
+    const piece = this.#piece(sizeBytes - this.#done);
+    if (!chain.read(HEADER_SIZE + this.#done, piece)) return BLK_S.IOERR;
+    if (!this.#store.write(start + this.#done, piece)) return BLK_S.IOERR;
+    return this.#advance(piece.length, sizeBytes) ? this.#settle() : Handled.Partly;
   }
 
-  /** Discards or zeroes ranges; all are checked before the first is changed. */
+  /** Counts a piece; true when it was the last. */
+  #advance(doneBytes: number, sizeBytes: number): boolean {
+    this.#done += doneBytes;
+    this.#workBytes += doneBytes;
+    return this.#done === sizeBytes;
+  }
+
+  /** Discards or zeroes ranges, one each time; all are checked before the first is changed. */
   #changeRanges(chain: DescriptorChain, zero: boolean): number {
     const sizeBytes = chain.readableBytes - HEADER_SIZE;
+    const words = this.#ranges;
+    if (this.#done === 0) {
+      const refusal = this.#checkRanges(chain, sizeBytes, zero);
+      if (refusal !== BLK_S.OK) return refusal;
+    }
+    if (sizeBytes > 0) {
+      const at = this.#done / 4;
+      const start = sectorOf(words, at) * SECTOR;
+      const length = words[at + 2] * SECTOR;
+      if (!(zero ? this.#zero(start, length) : this.#store.discard(start, length))) {
+        return BLK_S.IOERR;
+      }
+      this.#workBytes += length;
+      this.#done += RANGE_SIZE;
+    }
+    return this.#done === sizeBytes ? this.#settle() : Handled.Partly;
+  }
+
+  /** Fetches the ranges, once, and says what is wrong with them. */
+  #checkRanges(chain: DescriptorChain, sizeBytes: number, zero: boolean): number {
     if (this.#readOnly || sizeBytes % RANGE_SIZE !== 0 || sizeBytes > MAX_RANGES * RANGE_SIZE) {
       return BLK_S.IOERR;
     }
     if (!chain.read(HEADER_SIZE, this.#rangeBytes.subarray(0, sizeBytes))) return BLK_S.IOERR;
     const words = this.#ranges;
-    const end = sizeBytes / 4;
-    for (let at = 0; at < end; at += 4) {
+    for (let at = 0; at < sizeBytes / 4; at += 4) {
       if ((words[at + 3] & ~(zero ? RANGE_F_UNMAP : 0)) !== 0) return BLK_S.UNSUPP;
       if (words[at + 2] > MAX_RANGE_SECTORS) return BLK_S.IOERR;
       if (sectorOf(words, at) + words[at + 2] > this.#sectors) return BLK_S.IOERR;
     }
-    for (let at = 0; at < end; at += 4) {
-      const start = sectorOf(words, at) * SECTOR;
-      const length = words[at + 2] * SECTOR;
-      this.#workBytes += length;
-      if (!(zero ? this.#zero(start, length) : this.#store.discard(start, length))) {
-        return BLK_S.IOERR;
-      }
-    }
-    return this.#settle();
+    return BLK_S.OK;
   }
 
   #zero(start: number, sizeBytes: number): boolean {
     this.#piece(sizeBytes).fill(0);
-    for (let done = 0; done < sizeBytes; done += BOUNCE_SIZE) {
+    for (let done = 0; done < sizeBytes; done += PIECE_SIZE) {
       if (!this.#store.write(start + done, this.#piece(sizeBytes - done))) return false;
     }
     return true;
@@ -245,7 +267,7 @@ export class VirtioBlk implements VirtioDevice {
 
   /** The kept buffer, or its start when less is left. */
   #piece(leftBytes: number): Uint8Array {
-    return leftBytes >= BOUNCE_SIZE ? this.#bounce : this.#bounce.subarray(0, leftBytes);
+    return leftBytes >= PIECE_SIZE ? this.#bounce : this.#bounce.subarray(0, leftBytes);
   }
 }
 

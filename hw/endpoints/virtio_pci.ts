@@ -30,7 +30,7 @@ const PAGE = 0x1000;
 /** Distance between the notification registers of two queues, in bytes. */
 const NOTIFY_MULTIPLIER = 4;
 /** Bytes moved in one go, where the rest can be done later. */
-const BUDGET = 0x100_0000;
+const BUDGET = 0x4_0000;
 
 /** What a function is made of. */
 export interface VirtioPciOptions {

@@ -19,11 +19,22 @@ import {
 
 /** Answers requests. */
 export interface ChainHandler {
-  /** Answers one request; returns how many bytes of the writable part were written, or -1 when it cannot be answered. */
-  handle(chain: DescriptorChain): number;
+  /**
+   * Works on a request: from its beginning when `isNew`, otherwise from where the call before stopped. Returns how
+   * many bytes of the writable part were written, or one of {@linkcode Handled}.
+   */
+  handle(chain: DescriptorChain, isNew: boolean): number;
   /** Bytes moved since the device was made; measures work. */
   readonly workBytes: number;
 }
+
+/** What else may come of {@linkcode ChainHandler.handle}. */
+export const Handled = {
+  /** The request cannot be answered. */
+  Broken: -1,
+  /** A piece is done and the rest is for another call, so that others get their turn between. */
+  Partly: -2,
+} as const;
 
 /** What came of a {@linkcode Virtqueue.drain}: any of these bits. */
 export const Drained = {
@@ -79,6 +90,8 @@ export class Virtqueue {
   #availIndex = 0;
   #usedIndex = 0;
   #availEvent = -1;
+  /** Head of the request that is partly done, or -1. */
+  #unfinished = -1;
 
   /** A queue that is not enabled, of at most `maxSize` descriptors. */
   constructor(requester: Requester, dma: DmaPort, maxSize: number) {
@@ -111,12 +124,13 @@ export class Virtqueue {
     this.#availIndex = 0;
     this.#usedIndex = 0;
     this.#availEvent = -1;
+    this.#unfinished = -1;
     return this.areas[0] % 16 === 0 && this.areas[2] % 2 === 0 && this.areas[4] % 4 === 0;
   }
 
   /**
-   * Answers the requests that are available when it is called, at most the queue's size, and stops early once the
-   * handler has moved `budgetBytes`. Returns bits of {@linkcode Drained}.
+   * Answers the requests that are available when it is called, at most the queue's size, and stops early, in the
+   * middle of a request too, once the handler has moved `budgetBytes`. Returns bits of {@linkcode Drained}.
    */
   drain(handler: ChainHandler, budgetBytes: number): number {
     const pending = this.#pending();
@@ -128,15 +142,20 @@ export class Virtqueue {
     let outcome = 0;
     let done = 0;
     while (done < pending) {
-      const head = this.#heads[done];
-      const written = this.#gather(head) ? handler.handle(this.#chain) : -1;
-      if (written < 0) {
+      const isNew = this.#unfinished < 0;
+      const head = isNew ? this.#heads[done] : this.#unfinished;
+      const isWhole = !isNew || this.#gather(head);
+      const written = isWhole ? handler.handle(this.#chain, isNew) : Handled.Broken;
+      this.#unfinished = written === Handled.Partly ? head : -1;
+      if (written === Handled.Broken) {
         outcome = Drained.Broken;
         break;
       }
-      this.#used[2 * done] = head;
-      this.#used[2 * done + 1] = written;
-      done++;
+      if (written !== Handled.Partly) {
+        this.#used[2 * done] = head;
+        this.#used[2 * done + 1] = written;
+        done++;
+      }
       if (handler.workBytes >= stopBytes && done < pending) {
         outcome = Drained.More;
         break;
