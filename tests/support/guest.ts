@@ -261,6 +261,14 @@ export class Guest {
     return done ? [...into] : undefined;
   }
 
+  /** What becomes of a read of one byte: `data 1`, `event 10` (numbers in hexadecimal) or a silent `abort`. */
+  probe(streamId: number, iova: bigint, substreamId: number = -1): string {
+    const data = this.dmaRead(streamId, iova, 1, substreamId);
+    const events = this.eventNumbers().map((number) => `event ${number.toString(16)}`);
+    if (data !== undefined) return [`data ${data[0].toString(16)}`, ...events].join(", ");
+    return events.length === 0 ? "abort" : events.join(", ");
+  }
+
   /** The numbers of the records between EVENTQ_CONS and EVENTQ_PROD; acknowledged. */
   eventNumbers(): number[] {
     return this.events().map(([quad]) => Number(quad & 0xffn));
