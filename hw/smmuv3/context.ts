@@ -35,6 +35,12 @@ export interface TableRoot {
   readonly firstShift: number;
   /** Mask of the index into the first table. */
   readonly firstIndexMask: number;
+  /** Bits of an input address that each table resolves. */
+  readonly stride: number;
+  /** Mask of the index into every other table. */
+  readonly indexMask: number;
+  /** Bits of a descriptor's low word that belong to the address of a table. */
+  readonly tableMask: number;
   /** True when permissions of table descriptors are ignored. CD.HADx. */
   readonly flat: boolean;
 }
@@ -157,6 +163,9 @@ function root(
     firstLevel: 4 - levels,
     firstShift,
     firstIndexMask: count - 1,
+    stride,
+    indexMask: (1 << stride) - 1,
+    tableMask: -1 << log2granule,
     flat,
   };
 }

@@ -8,6 +8,8 @@ import { Access, Termination } from "./fault.ts";
 import type { Observer } from "./observer.ts";
 import type { Translator } from "./translate.ts";
 
+const SMALLEST_PAGE = 0x1000;
+
 /** DMA with translation. */
 export class TranslatedDma implements DmaPort {
   readonly #translator: Translator;
@@ -43,6 +45,7 @@ export class TranslatedDma implements DmaPort {
     return this.#memory.store32(gpa, data) || (this.#msi?.send(gpa, data) ?? false);
   }
 
+  /** Pages whose addresses follow each other are moved in one go. */
   #transfer(
     requester: Requester,
     lo: number,
@@ -52,28 +55,46 @@ export class TranslatedDma implements DmaPort {
   ): boolean {
     const access = write ? Access.Write : Access.Read;
     const translator = this.#translator;
+    let runStart = 0;
+    let runGpa = 0;
     for (let done = 0; done < bytes.length;) {
       const low = lo + done;
-      const pageLo = low >>> 0;
-      const pageHi = (hi + Math.floor(low / 0x1_0000_0000)) >>> 0;
-      const termination = translator.translate(requester, pageLo, pageHi, access);
-      if (termination === Termination.Abort) return false;
-      const span = termination === 0 ? translator.spanBytes : 0x1000 - (pageLo & 0xfff);
-      const count = Math.min(span, bytes.length - done);
-      const part = count === bytes.length ? bytes : bytes.subarray(done, done + count);
-      if (termination === Termination.RazWi) {
-        if (!write) part.fill(0);
-      } else if (!this.#move(translator.gpa, part, write)) {
-        return false;
-      } else {
-        this.#observer?.transfer(requester, write, count);
+      const pageHi = low > 0xffff_ffff ? (hi + Math.floor(low / 0x1_0000_0000)) >>> 0 : hi;
+      const termination = translator.translate(requester, low >>> 0, pageHi, access);
+      const { gpa } = translator;
+      if (termination !== 0 || gpa !== runGpa + (done - runStart)) {
+        if (!this.#move(requester, runGpa, bytes, runStart, done, write)) return false;
+        runStart = done;
+        runGpa = gpa;
       }
-      done += count;
+      if (termination === Termination.Abort) return false;
+      const left = bytes.length - done;
+      if (termination === Termination.RazWi) {
+        const count = Math.min(SMALLEST_PAGE - (low & (SMALLEST_PAGE - 1)), left);
+        if (!write) bytes.fill(0, done, done + count);
+        done += count;
+        runStart = done;
+        runGpa = -1;
+      } else {
+        done += Math.min(translator.spanBytes, left);
+      }
     }
-    return true;
+    return this.#move(requester, runGpa, bytes, runStart, bytes.length, write);
   }
 
-  #move(gpa: number, bytes: Uint8Array, write: boolean): boolean {
-    return write ? this.#memory.write(gpa, bytes) : this.#memory.read(gpa, bytes);
+  /** Moves the bytes from `start` to `end`, if any. */
+  #move(
+    requester: Requester,
+    gpa: number,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    write: boolean,
+  ): boolean {
+    if (start === end) return true;
+    const part = end - start === bytes.length ? bytes : bytes.subarray(start, end);
+    const moved = write ? this.#memory.write(gpa, part) : this.#memory.read(gpa, part);
+    if (moved) this.#observer?.transfer(requester, write, part.length);
+    return moved;
   }
 }

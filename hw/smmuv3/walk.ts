@@ -53,46 +53,57 @@ export class Walker {
     const upper = (hi >>> 23) & 1;
     const root = context.roots[upper];
     if (root.disabled || !isInRange(root, lo, hi, upper)) return EVENT.F_TRANSLATION;
-    const { log2granule } = root;
+    const { stride, indexMask, tableMask } = root;
     const memory = this.#memory;
     const descriptor = this.#descriptor;
     const words = descriptor.words;
     let gpa = root.gpa;
     let shift = root.firstShift;
-    let indexMask = root.firstIndexMask;
+    let mask = root.firstIndexMask;
     let level = root.firstLevel;
     let tableAttributes = 0;
     for (;;) {
       const index = shift >= 32 ? hi >>> (shift - 32) : (lo >>> shift) | (hi << (32 - shift));
-      gpa += (index & indexMask) * DESCRIPTOR_SIZE;
+      gpa += (index & mask) * DESCRIPTOR_SIZE;
       if (!memory.fetch(gpa, descriptor)) {
         this.gpa = gpa;
         return EVENT.F_WALK_EABT;
       }
       const low = words[0];
+      if ((low & VALID) === 0) return EVENT.F_TRANSLATION;
+      if (level === 3 || (low & TABLE) === 0) break;
       const high = words[1];
-      const isTable = level < 3 && (low & TABLE) !== 0;
-      if ((low & VALID) === 0 || !(isTable || isLeaf(low, level, log2granule))) {
-        return EVENT.F_TRANSLATION;
-      }
       if ((high & context.beyondOutput) !== 0) return EVENT.F_ADDR_SIZE;
-      const log2size = isTable ? log2granule : shift;
-      gpa = (high & OUTPUT_HIGH_MASK) * 0x1_0000_0000 + (((low >>> log2size) << log2size) >>> 0);
-      if (!isTable) {
-        if ((low & AF) === 0 && !context.affd) return EVENT.F_ACCESS;
-        this.gpa = gpa;
-        this.log2size = shift;
-        this.global = (low & NOT_GLOBAL) === 0;
-        const index = ((low >>> AP_SHIFT) & 0b11) | (((high >>> XN_SHIFT) & 0b11) << 2) |
-          (((tableAttributes >>> TABLE_SHIFT) & 0b1111) << 4) | context.protection;
-        this.permissions = PERMISSIONS[index];
-        return (this.permissions & needed) === needed ? 0 : EVENT.F_PERMISSION;
-      }
-      if (!root.flat) tableAttributes |= high;
-      shift -= log2granule - 3;
-      indexMask = (1 << (log2granule - 3)) - 1;
+      gpa = (high & OUTPUT_HIGH_MASK) * 0x1_0000_0000 + ((low & tableMask) >>> 0);
+      tableAttributes |= high;
+      shift -= stride;
+      mask = indexMask;
       level++;
     }
+    return this.#leaf(context, root, level, shift, root.flat ? 0 : tableAttributes, needed);
+  }
+
+  /** What the descriptor that ended the walk says about the page. */
+  #leaf(
+    context: Context,
+    root: TableRoot,
+    level: number,
+    shift: number,
+    tableAttributes: number,
+    needed: number,
+  ): number {
+    const low = this.#descriptor.words[0];
+    const high = this.#descriptor.words[1];
+    if (!isLeaf(low, level, root.log2granule)) return EVENT.F_TRANSLATION;
+    if ((high & context.beyondOutput) !== 0) return EVENT.F_ADDR_SIZE;
+    if ((low & AF) === 0 && !context.affd) return EVENT.F_ACCESS;
+    this.gpa = (high & OUTPUT_HIGH_MASK) * 0x1_0000_0000 + (((low >>> shift) << shift) >>> 0);
+    this.log2size = shift;
+    this.global = (low & NOT_GLOBAL) === 0;
+    const index = ((low >>> AP_SHIFT) & 0b11) | (((high >>> XN_SHIFT) & 0b11) << 2) |
+      (((tableAttributes >>> TABLE_SHIFT) & 0b1111) << 4) | context.protection;
+    this.permissions = PERMISSIONS[index];
+    return (this.permissions & needed) === needed ? 0 : EVENT.F_PERMISSION;
   }
 }
 
