@@ -17,7 +17,7 @@ interface Translation {
 
 function insert(tlb: Tlb, entry: Partial<Translation>): void {
   const { lo = 0x1000, hi = 0, asid = 1, global = false, log2size = 12, gpa = 0x4000_0000 } = entry;
-  tlb.insert(lo, hi, asid, global, log2size, gpa, 0b011011);
+  tlb.insert(lo, hi, asid, global, log2size, gpa >>> 0, Math.floor(gpa / 2 ** 32), 0b011011);
 }
 
 function gpa(tlb: Tlb, lo: number, hi: number, asid: number): number | undefined {

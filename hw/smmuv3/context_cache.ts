@@ -10,14 +10,15 @@ const SLOTS = 256;
 /** Contexts by StreamID and SubstreamID; a new one may push out another. */
 export class ContextCache {
   readonly #slots: (Context | undefined)[] = new Array(SLOTS).fill(undefined);
+  /** What was found last: most requests come from the stream of the one before. */
+  #recent: Context | undefined;
 
   /** The context for a requester, if it is cached. */
   find(requester: Requester): Context | undefined {
+    const recent = this.#recent;
+    if (recent !== undefined && isFor(recent, requester)) return recent;
     const context = this.#slots[slotOf(requester.streamId, requester.substreamId)];
-    return context !== undefined && context.streamId === requester.streamId &&
-        context.substreamId === requester.substreamId
-      ? context
-      : undefined;
+    return context !== undefined && isFor(context, requester) ? this.#recent = context : undefined;
   }
 
   /** Keeps a context. */
@@ -38,11 +39,16 @@ export class ContextCache {
   }
 
   #drop(matches: (context: Context) => boolean): void {
+    this.#recent = undefined;
     for (let i = 0; i < SLOTS; i++) {
       const context = this.#slots[i];
       if (context !== undefined && matches(context)) this.#slots[i] = undefined;
     }
   }
+}
+
+function isFor(context: Context, { streamId, substreamId }: Requester): boolean {
+  return context.streamId === streamId && context.substreamId === substreamId;
 }
 
 function slotOf(streamId: number, substreamId: number): number {

@@ -30,7 +30,9 @@ export class Tlb {
   readonly #asidFloor = new Uint32Array(GLOBAL + 1);
   #allFloor = 1;
   #clock = 1;
+  /** log2 of the page sizes that entries may have, and the same as bits. */
   #sizes: readonly number[] = [];
+  #sizeMask = 0;
   readonly #lastStamp: number;
 
   /** A TLB of `4 << log2sets` entries; past `lastStamp` invalidations it starts again, empty. */
@@ -94,10 +96,12 @@ export class Tlb {
     asid: number,
     global: boolean,
     log2size: number,
-    gpa: number,
+    gpaLo: number,
+    gpaHi: number,
     permissions: number,
   ): void {
-    if (!this.#sizes.includes(log2size)) {
+    if ((this.#sizeMask & (1 << log2size)) === 0) {
+      this.#sizeMask |= 1 << log2size;
       this.#sizes = [...this.#sizes, log2size].sort((a, b) => a - b);
     }
     const kind = (global ? GLOBAL : asid) | (log2size << KIND_SIZE_SHIFT);
@@ -108,8 +112,8 @@ export class Tlb {
     words[at + TAG_HI] = hi;
     words[at + KIND] = kind;
     words[at + STAMP] = this.#clock;
-    words[at + GPA_LO] = gpa;
-    words[at + GPA_HI] = gpa / 0x1_0000_0000;
+    words[at + GPA_LO] = gpaLo;
+    words[at + GPA_HI] = gpaHi;
     words[at + PERMISSIONS] = permissions;
     words[at + OFFSET_MASK] = (1 << log2size) - 1;
   }
@@ -118,6 +122,7 @@ export class Tlb {
   invalidateAll(): void {
     this.#allFloor = this.#tick();
     this.#sizes = [];
+    this.#sizeMask = 0;
   }
 
   /** Drops what belongs to an ASID; global translations stay. */

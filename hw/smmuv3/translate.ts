@@ -19,6 +19,8 @@ import { StreamTable } from "./stream_table.ts";
 import { Tlb } from "./tlb.ts";
 import { permissionsNeeded, Walker } from "./walk.ts";
 
+/** Without translation, what belongs together is as large as the largest page. */
+const BYPASS_MASK = 0x3fff_ffff;
 const SMMUEN = maskOf(CR0.SMMUEN);
 
 /** Where faults go. */
@@ -28,13 +30,13 @@ export type FaultSink = (fault: Fault) => void;
 export class Translator {
   /** Guest physical address of the last translation, in bytes. */
   gpa = 0;
-  /** How many bytes from there on belong to the same page. */
-  spanBytes = 0;
   /** Cached configuration; commands invalidate it. */
   readonly contexts: ContextCache = new ContextCache();
   /** Cached translations; commands invalidate them. */
   readonly tlb: Tlb;
 
+  /** Bits of an address inside the page of the last translation. */
+  #offsetMask = 0;
   readonly #features: Features;
   readonly #memory: GuestMemory;
   readonly #cr0: Uint32Array;
@@ -68,6 +70,11 @@ export class Translator {
     this.#observer = observer;
   }
 
+  /** How many bytes from `gpa` on belong to the same page. */
+  get spanBytes(): number {
+    return this.#offsetMask + 1 - (this.gpa & this.#offsetMask);
+  }
+
   /**
    * Translates the page around an input address, two unsigned 32-bit words; `access` is made of `Access` bits.
    * Returns 0 when `gpa` and `spanBytes` hold the result, else one of `Termination`.
@@ -88,9 +95,8 @@ export class Translator {
       return this.#walk(context, requester, lo, hi, upper, access, needed);
     }
     const offsetMask = tlb.offsetMask(at);
-    const offset = lo & offsetMask;
-    this.gpa = tlb.gpa(at) + offset;
-    this.spanBytes = offsetMask + 1 - offset;
+    this.gpa = tlb.gpa(at) + (lo & offsetMask);
+    this.#offsetMask = offsetMask;
     this.#observer?.translation(requester, Translation.TlbHit);
     return 0;
   }
@@ -109,12 +115,11 @@ export class Translator {
     if (event !== 0) {
       return this.#terminate(event, context, requester, lo, hi, access);
     }
-    const { gpa, log2size, global, permissions } = walker;
-    this.tlb.insert(lo, upper, context.asid, global, log2size, gpa, permissions);
+    const { outputLo, outputHi, log2size, global, permissions } = walker;
+    this.tlb.insert(lo, upper, context.asid, global, log2size, outputLo, outputHi, permissions);
     const offsetMask = (1 << log2size) - 1;
-    const offset = lo & offsetMask;
-    this.gpa = gpa + offset;
-    this.spanBytes = offsetMask + 1 - offset;
+    this.gpa = outputHi * 0x1_0000_0000 + ((outputLo | (lo & offsetMask)) >>> 0);
+    this.#offsetMask = offsetMask;
     this.#observer?.translation(requester, Translation.Walk);
     return 0;
   }
@@ -164,7 +169,7 @@ export class Translator {
 
   #identity(requester: Requester, gpa: number): number {
     this.gpa = gpa;
-    this.spanBytes = 2 ** this.#features.oas - gpa;
+    this.#offsetMask = BYPASS_MASK;
     this.#observer?.translation(requester, Translation.Bypass);
     return 0;
   }

@@ -28,8 +28,12 @@ const TABLE_SHIFT = 59 - 32;
 
 /** Walks tables in guest memory; the results stay in its fields until the next walk. */
 export class Walker {
-  /** Output page address in bytes; when a descriptor could not be fetched, that descriptor's address. */
+  /** Where the descriptor is that could not be fetched, in bytes. */
   gpa = 0;
+  /** Low word of the output page's address. */
+  outputLo = 0;
+  /** High word of the output page's address. */
+  outputHi = 0;
   /** log2 of the page size in bytes. */
   log2size = 0;
   /** True when the translation is shared by all ASIDs. */
@@ -97,7 +101,8 @@ export class Walker {
     if (!isLeaf(low, level, root.log2granule)) return EVENT.F_TRANSLATION;
     if ((high & context.beyondOutput) !== 0) return EVENT.F_ADDR_SIZE;
     if ((low & AF) === 0 && !context.affd) return EVENT.F_ACCESS;
-    this.gpa = (high & OUTPUT_HIGH_MASK) * 0x1_0000_0000 + (((low >>> shift) << shift) >>> 0);
+    this.outputHi = high & OUTPUT_HIGH_MASK;
+    this.outputLo = (low >>> shift) << shift;
     this.log2size = shift;
     this.global = (low & NOT_GLOBAL) === 0;
     const index = ((low >>> AP_SHIFT) & 0b11) | (((high >>> XN_SHIFT) & 0b11) << 2) |

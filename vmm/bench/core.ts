@@ -92,7 +92,7 @@ export class CoreWork {
   /** Looks all pages up in the least that a TLB can be. */
   minimalHit(): number {
     let sum = 0;
-    for (let i = 0; i < PAGES; i++) sum += this.#minimalTlb.find(ORDER[i], HI, ASID);
+    for (let i = 0; i < PAGES; i++) sum += this.#minimalTlb.find(ORDER[i], HI, ASID, Access.Write);
     return sum;
   }
 
