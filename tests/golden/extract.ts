@@ -17,6 +17,8 @@ export type Definition = Bits | number;
 /** Where a kernel's source tree keeps the header. */
 export const HEADER = "drivers/iommu/arm/arm-smmu-v3/arm-smmu-v3.h";
 
+const NAMED = "VSMMU_LINUX_HEADER";
+
 const DEFINE = /^\s*#define\s+(\w+)\s+(\S.*?)\s*$/;
 const ENUMERATOR = /^\s*(\w+)\s*=\s*(\S+?),?\s*$/;
 const MASK = /^GENMASK(?:_ULL)?\(\s*(\d+)\s*,\s*(\d+)\s*\)$/;
@@ -45,10 +47,15 @@ export function parseHeader(header: string): Record<string, Definition> {
   return definitions;
 }
 
-/** The header that VSMMU_LINUX_HEADER names, else one of an unpacked /usr/src/linux-source-*. */
+/** The header that VSMMU_LINUX_HEADER names, else one of an unpacked /usr/src/linux-source-*, where we may look. */
 export function findHeader(): string | undefined {
-  const named = Deno.env.get("VSMMU_LINUX_HEADER");
+  const named = isGranted({ name: "env", variable: NAMED }) ? Deno.env.get(NAMED) : undefined;
+  if (!isGranted({ name: "read", path: named ?? "/usr/src" })) return undefined;
   return named ?? sourceTrees().map((tree) => `${tree}/${HEADER}`).find(isFile);
+}
+
+function isGranted(permission: Deno.PermissionDescriptor): boolean {
+  return Deno.permissions.querySync(permission).state === "granted";
 }
 
 function sourceTrees(): string[] {
