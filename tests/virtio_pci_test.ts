@@ -340,7 +340,7 @@ Deno.test("work beyond the budget is put off, once, and then done", () => {
     rig.driver.add(blockRequest(rig.memory, rig.driver.free + 32 * i, 0, 0, data).buffers);
   }
   rig.driver.kick();
-  assertEquals([rig.driver.take().length, work.length], [0, 1], "256 KiB of the first 4 MiB");
+  assertEquals([rig.driver.take().length, work.length], [0, 1], "128 KiB of the first 4 MiB");
   rig.driver.kick();
   assertEquals([rig.driver.take().length, work.length], [0, 1], "asked again, put off once");
   let turns = 1;
@@ -349,7 +349,7 @@ Deno.test("work beyond the budget is put off, once, and then done", () => {
     work.shift()?.();
     answered += rig.driver.take().length;
   }
-  assertEquals([turns, answered, rig.driver.status], [80, 5, 0x0f]);
+  assertEquals([turns, answered, rig.driver.status], [160, 5, 0x0f]);
 });
 
 Deno.test("a device reset between two pieces of a request abandons it", () => {

@@ -30,7 +30,7 @@ const PAGE = 0x1000;
 /** Distance between the notification registers of two queues, in bytes. */
 const NOTIFY_MULTIPLIER = 4;
 /** Bytes moved in one go, where the rest can be done later. */
-const BUDGET = 0x4_0000;
+const BUDGET = 0x2_0000;
 
 /** What a function is made of. */
 export interface VirtioPciOptions {
@@ -48,7 +48,7 @@ export interface VirtioPciOptions {
    */
   readonly msix?: "shown" | "disguised" | "absent";
   /**
-   * Runs work soon, from outside any access to this function. With it, a notification moves some 16 MiB at most
+   * Runs work soon, from outside any access to this function. With it, a notification moves 128 KiB or a little more
    * before the rest is put off; without it, everything that is available is done at once.
    */
   later?(work: () => void): void;

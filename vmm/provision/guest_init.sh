@@ -101,10 +101,12 @@ fault() { # The DMA test device has the registers of QEMU's iommu-testdev.
   say "dma ${dma##*/} $iova $result"
 }
 
-bench() { # Direct, in large blocks: the way of DMA, not the guest's page cache. The host takes the seconds from the timestamps.
+bench() { # Direct, in large blocks of huge pages: the way of DMA, not the guest's page cache or its scattered memory.
   attach_disk
+  echo always > /sys/kernel/mm/transparent_hugepage/enabled
+  echo always > /sys/kernel/mm/transparent_hugepage/defrag
   mib=$(setting mib 256)
-  for round in 1 2 3 4 5; do
+  for round in 1 2 3 4 5; do # The host takes the seconds from the timestamps of begin and end.
     say "begin read"
     quietly dd if=/dev/vda of=/dev/null bs=8M count=$((mib / 8)) iflag=direct
     say "end read $((mib << 20))"
