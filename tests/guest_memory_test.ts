@@ -101,6 +101,15 @@ Deno.test("read() and write() take any alignment and cross neighbouring slots, o
   }
 });
 
+Deno.test("write() that starts in read-only memory leaves the RAM behind it alone", () => {
+  const ram = new GuestRam();
+  const behind = new Uint8Array(0x1000);
+  assert(ram.map(BASE, new ArrayBuffer(0x1000), false));
+  assert(ram.map(BASE + 0x1000, behind.buffer));
+  assertEquals(ram.write(BASE + 0xfff, Uint8Array.of(1, 2)), false);
+  assertEquals(behind[0], 0);
+});
+
 Deno.test("map() refuses RAM where RAM is, and takes it where RAM only touches", async (t) => {
   const cases = [
     { name: "the same", gpa: BASE, sizeBytes: 0x1000, maps: false },

@@ -115,6 +115,7 @@ Deno.test("invalidations past the last stamp drop too much, never too little", (
     const asid = random.below(4);
     if (random.chance(0.5)) {
       insert(tlb, { lo: asid * 0x1000, asid, gpa: step });
+      assertEquals(gpa(tlb, asid * 0x1000, 0, asid), step, `${random}: a new entry lives`);
     } else if (random.chance(0.8)) {
       tlb.invalidateAsid(asid);
       floors[asid] = step;
