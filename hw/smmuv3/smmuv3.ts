@@ -64,6 +64,8 @@ const CR1_QUEUE = maskOf(CR1.QUEUE_IC, CR1.QUEUE_OC, CR1.QUEUE_SH);
 const SMMUEN = maskOf(CR0.SMMUEN);
 const EVENTQEN = maskOf(CR0.EVENTQEN);
 const CMDQEN = maskOf(CR0.CMDQEN);
+const GERROR_IRQEN = maskOf(IRQ_CTRL.GERROR_IRQEN);
+const EVENTQ_IRQEN = maskOf(IRQ_CTRL.EVENTQ_IRQEN);
 const MSI_ERRORS = maskOf(
   GERROR.MSI_CMDQ_ABT_ERR,
   GERROR.MSI_EVENTQ_ABT_ERR,
@@ -197,7 +199,7 @@ export class SmmuV3 implements MmioDevice {
   /** The bits of a register that are not guarded against writes just now. §6.3, "write ignored when". */
   #unguarded(offset: number): number {
     const cr0 = this.#registers.get(REG.CR0);
-    const irqs = this.#registers.view(REG.IRQ_CTRL);
+    const irqCtrl = this.#registers.get(REG.IRQ_CTRL);
     switch (offset) {
       case REG.CR1.offset:
         return ((cr0 & SMMUEN) === 0 ? CR1_TABLE : 0) |
@@ -219,12 +221,12 @@ export class SmmuV3 implements MmioDevice {
       case REG.EVENTQ_IRQ_CFG0.offset + 4:
       case REG.EVENTQ_IRQ_CFG1.offset:
       case REG.EVENTQ_IRQ_CFG2.offset:
-        return this.features.msi && get(irqs, IRQ_CTRL.EVENTQ_IRQEN) === 0 ? ~0 : 0;
+        return this.features.msi && (irqCtrl & EVENTQ_IRQEN) === 0 ? ~0 : 0;
       case REG.GERROR_IRQ_CFG0.offset:
       case REG.GERROR_IRQ_CFG0.offset + 4:
       case REG.GERROR_IRQ_CFG1.offset:
       case REG.GERROR_IRQ_CFG2.offset:
-        return this.features.msi && get(irqs, IRQ_CTRL.GERROR_IRQEN) === 0 ? ~0 : 0;
+        return this.features.msi && (irqCtrl & GERROR_IRQEN) === 0 ? ~0 : 0;
       case REG.GERRORN.offset:
         return this.features.msi ? ~0 : ~MSI_ERRORS;
       default:
