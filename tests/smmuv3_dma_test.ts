@@ -103,6 +103,17 @@ Deno.test("a page mapped to where no RAM is aborts without an event", () => {
   assertEquals(guest.events(), []);
 });
 
+Deno.test("a page where no RAM is ends the transfer: pages before it are done, later ones are not", () => {
+  const { guest, root } = scene();
+  guest.map(root, IOVA, DATA);
+  guest.map(root, IOVA + 0x1000n, NOWHERE);
+  guest.map(root, IOVA + 0x2000n, DATA + 0x2000);
+  assertEquals(guest.dmaWrite(SID, IOVA, counted(0x3000)), false);
+  assertEquals(memory(guest, DATA, 0x1000), counted(0x1000));
+  assertEquals(memory(guest, DATA + 0x2000, 0x1000), new Array(0x1000).fill(0));
+  assertEquals(guest.dmaRead(SID, IOVA, 0x3000), undefined);
+});
+
 Deno.test("message() writes one word to RAM or to a doorbell", async (t) => {
   const requester = { streamId: SID, substreamId: -1 };
   const cases = [

@@ -3,7 +3,16 @@
  * @module
  */
 import { assertEquals } from "@std/assert";
-import { DATA, DOORBELL, EVENTQ, Guest, type GuestOptions, NOWHERE, RAM } from "./support/guest.ts";
+import {
+  altered,
+  DATA,
+  DOORBELL,
+  EVENTQ,
+  Guest,
+  type GuestOptions,
+  NOWHERE,
+  RAM,
+} from "./support/guest.ts";
 
 const PROD = 0x1_00a8;
 const CONS = 0x1_00ac;
@@ -167,19 +176,17 @@ Deno.test("the interrupt is one edge or one message for each change from empty t
 Deno.test("the message comes when the record and EVENTQ_PROD can be seen", () => {
   const seen: number[] = [];
   const guest: Guest = new Guest({
-    wrap: (ram) => ({
-      fetch: (gpa, into) => ram.fetch(gpa, into),
-      store: (gpa, from) => {
-        seen.push(guest.smmu.read32(PROD));
-        return ram.store(gpa, from);
-      },
-      store32: (gpa, value) => {
-        seen.push(guest.smmu.read32(PROD), guest.word(EVENTQ) & 0xff);
-        return ram.store32(gpa, value);
-      },
-      read: (gpa, into) => ram.read(gpa, into),
-      write: (gpa, from) => ram.write(gpa, from),
-    }),
+    wrap: (ram) =>
+      altered(ram, {
+        store: (gpa, from) => {
+          seen.push(guest.smmu.read32(PROD));
+          return ram.store(gpa, from);
+        },
+        store32: (gpa, value) => {
+          seen.push(guest.smmu.read32(PROD), guest.word(EVENTQ) & 0xff);
+          return ram.store32(gpa, value);
+        },
+      }),
   });
   setMessage(guest, 0xb0, DATA, 1);
   event(guest, 1);
@@ -215,6 +222,16 @@ Deno.test("a global error is told by wire or message; an aborted message is an e
       assertEquals(guest.smmu.read32(GERROR), gerror & ~0x01);
     });
   }
+});
+
+Deno.test("an aborted GERROR message is not tried again for its own error", () => {
+  const tried: number[] = [];
+  const guest = new Guest({
+    wrap: (ram) => altered(ram, { store32: (gpa) => tried.push(gpa) === 0 }),
+  });
+  setMessage(guest, 0x68, NOWHERE, 1);
+  guest.command(0xffn);
+  assertEquals([tried, guest.smmu.read32(GERROR)], [[NOWHERE], 0x81]);
 });
 
 Deno.test("GERRORN that differs from GERROR in an inactive error makes it active, as literally written", () => {

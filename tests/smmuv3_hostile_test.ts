@@ -5,7 +5,18 @@
  */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import type { GuestMemory } from "../hw/guest_memory.ts";
-import { CDS, CMDQ, DATA, EVENTQ, Guest, NOWHERE, RAM, split, STRTAB } from "./support/guest.ts";
+import {
+  altered,
+  CDS,
+  CMDQ,
+  DATA,
+  EVENTQ,
+  Guest,
+  NOWHERE,
+  RAM,
+  split,
+  STRTAB,
+} from "./support/guest.ts";
 import { Random } from "./support/random.ts";
 
 const REGISTERS = [
@@ -172,55 +183,47 @@ Deno.test("whatever a guest does, the device neither throws nor grows, and can b
   }
 });
 
+/** A guest with queues of 16 entries, and how many records its device has fetched. */
+function counting(): { guest: Guest; fetches: () => number } {
+  let fetches = 0;
+  const guest = new Guest({
+    wrap: (ram) =>
+      altered(ram, {
+        fetch: (gpa, into) => {
+          fetches++;
+          return ram.fetch(gpa, into);
+        },
+      }),
+  });
+  return { guest, fetches: () => fetches };
+}
+
 Deno.test("one write of CMDQ_PROD fetches at most one lap of commands", () => {
   const random = new Random();
-  let fetches = 0;
-  const wrap = (ram: GuestMemory): GuestMemory => ({
-    fetch: (gpa, into) => {
-      fetches++;
-      return ram.fetch(gpa, into);
-    },
-    store: (gpa, from) => ram.store(gpa, from),
-    store32: (gpa, value) => ram.store32(gpa, value),
-    read: (gpa, into) => ram.read(gpa, into),
-    write: (gpa, from) => ram.write(gpa, from),
-  });
-  const guest = new Guest({ log2queue: 4, wrap });
+  const { guest, fetches } = counting();
   for (let i = 0; i < 16; i++) guest.queue(0x46n);
   for (let i = 0; i < 1000; i++) {
-    fetches = 0;
+    const before = fetches();
     guest.smmu.write32(0x98, random.word());
-    assert(fetches <= 16, `${random}`);
+    assert(fetches() - before <= 16, `${random}`);
     guest.smmu.write32(0x20, 0x5);
     guest.smmu.write32(0x9c, random.word());
     guest.smmu.write32(0x20, 0xd);
   }
 });
 
-Deno.test("one translation fetches at most STE, L1STD, CD and four descriptors", () => {
+Deno.test("one translation fetches an STE, a CD and four descriptors, also from a table that points at itself", () => {
   const random = new Random();
-  let fetches = 0;
-  const guest = new Guest({
-    wrap: (ram) => ({
-      fetch: (gpa, into) => {
-        fetches++;
-        return ram.fetch(gpa, into);
-      },
-      store: (gpa, from) => ram.store(gpa, from),
-      store32: (gpa, value) => ram.store32(gpa, value),
-      read: (gpa, into) => ram.read(gpa, into),
-      write: (gpa, from) => ram.write(gpa, from),
-    }),
-  });
+  const { guest, fetches } = counting();
   guest.cd(CDS, { ttb0: TABLE });
   guest.ste(1, BigInt(CDS) | 0b1011n);
   // Every descriptor points back at its own table.
   for (let i = 0; i < 512; i++) guest.quad(TABLE + i * 8, BigInt(TABLE) | 0xc43n);
   for (let i = 0; i < 100; i++) {
     guest.forget();
-    fetches = 0;
+    const before = fetches();
     guest.dmaRead(1, random.quad() & 0xffff_ffff_f000n);
-    assertEquals(fetches, 6, `${random}`);
+    assertEquals(fetches() - before, 6, `${random}`);
   }
 });
 
@@ -244,13 +247,6 @@ function workload(wrap?: (ram: GuestMemory) => GuestMemory): void {
 
 Deno.test("canary: memory that lies is noticed, whichever way it lies", async (t) => {
   await t.step("honest memory passes", () => workload());
-  const honest = (ram: GuestMemory): GuestMemory => ({
-    fetch: (gpa, into) => ram.fetch(gpa, into),
-    store: (gpa, from) => ram.store(gpa, from),
-    store32: (gpa, value) => ram.store32(gpa, value),
-    read: (gpa, into) => ram.read(gpa, into),
-    write: (gpa, from) => ram.write(gpa, from),
-  });
   const lies: Record<string, (ram: GuestMemory) => Partial<GuestMemory>> = {
     "fetch() of the neighbour": (ram) => ({ fetch: (gpa, into) => ram.fetch(gpa + 8, into) }),
     "fetch() of nothing": () => ({ fetch: () => true }),
@@ -265,7 +261,7 @@ Deno.test("canary: memory that lies is noticed, whichever way it lies", async (t
   };
   for (const [name, lie] of Object.entries(lies)) {
     await t.step(name, () => {
-      assertThrows(() => workload((ram) => ({ ...honest(ram), ...lie(ram) })));
+      assertThrows(() => workload((ram) => altered(ram, lie(ram))));
     });
   }
 });

@@ -72,7 +72,15 @@ Deno.test("for each T0SZ and T1SZ the first and last page of the range translate
       assertEquals(guest.probe(SID, first), "data 5a", `size ${size}, first`);
       assertEquals(guest.probe(SID, last), "data 5a", `size ${size}, last`);
     }
-    assertEquals(guest.probe(SID, span), "event 10", `size ${size}, above the lower half`);
+    for (let bit = BigInt(inputBits); bit < 64n; bit++) {
+      assertEquals(guest.probe(SID, 1n << bit), "event 10", `size ${size}, bit ${bit} set`);
+      const cleared = 2n ** 64n - span - (1n << bit);
+      assertEquals(
+        guest.probe(SID, BigInt.asUintN(64, cleared)),
+        "event 10",
+        `size ${size}, ${bit}`,
+      );
+    }
     assertEquals(
       guest.probe(SID, 2n ** 64n - span - 1n),
       "event 10",

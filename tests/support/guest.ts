@@ -290,6 +290,18 @@ export class Guest {
   }
 }
 
+/** Guest memory of which some methods are replaced. */
+export function altered(ram: GuestMemory, methods: Partial<GuestMemory>): GuestMemory {
+  return {
+    fetch: (gpa, into) => ram.fetch(gpa, into),
+    store: (gpa, from) => ram.store(gpa, from),
+    store32: (gpa, value) => ram.store32(gpa, value),
+    read: (gpa, into) => ram.read(gpa, into),
+    write: (gpa, from) => ram.write(gpa, from),
+    ...methods,
+  };
+}
+
 /** The low and the high word of an address. */
 export function split(iova: bigint): [number, number] {
   return [Number(iova & 0xffff_ffffn), Number(iova >> 32n)];
