@@ -102,6 +102,7 @@ export class GuestRam implements GuestMemory {
     return this.#slots.reduce((sum, slot) => sum + slot.end - slot.gpa, 0);
   }
 
+  /** Copies a record from `gpa`, quad by quad; false when that is not aligned, or not in one piece of RAM. */
   fetch(gpa: number, into: Entry): boolean {
     const to = into.quads;
     const slot = this.#find(gpa, to.length * 8);
@@ -113,6 +114,7 @@ export class GuestRam implements GuestMemory {
     return true;
   }
 
+  /** Copies a record to `gpa`, quad by quad; false when that is not aligned, or not in one piece of writable RAM. */
   store(gpa: number, from: Entry): boolean {
     const slot = this.#find(gpa, from.bytes.length);
     if (slot === undefined || !slot.writable || (gpa & 7) !== 0) return false;
@@ -122,6 +124,7 @@ export class GuestRam implements GuestMemory {
     return true;
   }
 
+  /** Stores a word at `gpa`; false when that is not aligned, or no writable RAM. */
   store32(gpa: number, value: number): boolean {
     const slot = this.#find(gpa, 4);
     if (slot === undefined || !slot.writable || (gpa & 3) !== 0) return false;
@@ -129,6 +132,7 @@ export class GuestRam implements GuestMemory {
     return true;
   }
 
+  /** Copies bytes from `gpa`, across neighbouring pieces of RAM too; false when a byte is not RAM. */
   read(gpa: number, into: Uint8Array): boolean {
     const slot = this.#find(gpa, into.length);
     if (slot === undefined) {
@@ -141,6 +145,7 @@ export class GuestRam implements GuestMemory {
     return true;
   }
 
+  /** Copies bytes to `gpa`, across neighbouring pieces of RAM too; false when a byte is not writable RAM. */
   write(gpa: number, from: Uint8Array): boolean {
     const slot = this.#find(gpa, from.length);
     if (slot === undefined) {

@@ -4,17 +4,22 @@
  */
 export * from "./device.ts";
 export * from "./endpoints/block_store.ts";
+export { DescriptorChain } from "./endpoints/descriptor_chain.ts";
 export * from "./endpoints/dma_test_device.ts";
 export * from "./endpoints/memory_block_store.ts";
 export * from "./endpoints/virtio_blk.ts";
 export * from "./endpoints/virtio_device.ts";
 export * from "./endpoints/virtio_pci.ts";
+export { featureSet, type FeatureWords, hasFeature } from "./endpoints/virtio_spec.ts";
+export { type ChainHandler, Handled } from "./endpoints/virtqueue.ts";
 export * from "./guest_memory.ts";
 export * from "./pci/config_space.ts";
 export * from "./pci/function.ts";
 export * from "./pci/register_carrier.ts";
+export type { ConfigRegister } from "./pci/registers.ts";
 export { Access, Termination } from "./smmuv3/fault.ts";
 export { DEFAULT_FEATURES, type Features, features } from "./smmuv3/features.ts";
 export type { InterruptLines } from "./smmuv3/interrupts.ts";
 export { type Observer, Translation } from "./smmuv3/observer.ts";
 export { SmmuV3, type SmmuV3Options } from "./smmuv3/smmuv3.ts";
+export type { Translator } from "./smmuv3/translate.ts";

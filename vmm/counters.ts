@@ -69,23 +69,28 @@ export class Counters implements Observer {
     this.#counts = new Float64Array(buffer);
   }
 
+  /** Counts a command by its opcode, or as one that was refused. */
   command(words: Uint32Array, error: number): void {
     if (error === 0) this.#counts[COMMAND + (words[0] & 0xff)]++;
     else this.#counts[COMMAND_ERRORS]++;
   }
 
+  /** Counts one page. */
   translation(_requester: Requester, how: number): void {
     this.#counts[TRANSLATION + how]++;
   }
 
+  /** Adds up what was moved, each way. */
   transfer(_requester: Requester, write: boolean, sizeBytes: number): void {
     this.#counts[write ? DMA_WRITTEN : DMA_READ] += sizeBytes;
   }
 
+  /** Counts an event by its number. */
   event(words: Uint32Array, recorded: boolean): void {
     this.#counts[(recorded ? EVENT_RECORDED : EVENT_DROPPED) + (words[0] & 0xff)]++;
   }
 
+  /** Counts an interrupt of the event queue or of a global error. */
   interrupt(source: string): void {
     if (source !== "cmd_sync") this.#counts[INTERRUPTS]++;
   }

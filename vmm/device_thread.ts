@@ -8,6 +8,7 @@ import type { DeviceConfiguration } from "./machine.ts";
 
 /** What the main thread tells the device thread, once. */
 export interface ThreadStart {
+  /** What to serve. */
   readonly configuration: DeviceConfiguration;
   /** Memory of the counters. */
   readonly counters: SharedArrayBuffer;
@@ -77,6 +78,7 @@ export class DeviceThread implements AsyncDisposable {
     await this.ended;
   }
 
+  /** The same as `stop()`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
   }

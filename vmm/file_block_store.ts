@@ -8,6 +8,7 @@ import { HostFile, type HostFileOptions } from "../uapi/file.ts";
 
 /** A raw image. What the host refuses is logged and becomes an I/O error of the guest. */
 export class FileBlockStore implements BlockStore, Disposable {
+  /** Size of the image when it was opened. */
   readonly sizeBytes: number;
   readonly #file: HostFile;
   readonly #log: (line: string) => void;
@@ -19,14 +20,17 @@ export class FileBlockStore implements BlockStore, Disposable {
     this.sizeBytes = this.#file.sizeBytes;
   }
 
+  /** Reads from the image. */
   read(offset: number, into: Uint8Array): boolean {
     return this.#attempt(() => this.#file.read(offset, into));
   }
 
+  /** Writes to the image; the host may keep it in memory. */
   write(offset: number, from: Uint8Array): boolean {
     return this.#attempt(() => this.#file.write(offset, from));
   }
 
+  /** Has the host make durable what was written. */
   flush(): boolean {
     return this.#attempt(() => this.#file.syncData());
   }
@@ -36,6 +40,7 @@ export class FileBlockStore implements BlockStore, Disposable {
     return this.#attempt(() => this.#file.punchHole(offset, sizeBytes), ERRNO.EOPNOTSUPP);
   }
 
+  /** Closes the image. */
   [Symbol.dispose](): void {
     this.#file[Symbol.dispose]();
   }

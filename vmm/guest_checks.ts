@@ -9,6 +9,7 @@ import type { GuestEvent } from "./provision/guest_console.ts";
 export interface Check {
   /** What should hold. */
   readonly name: string;
+  /** Whether it does. */
   readonly ok: boolean;
   /** What was seen. */
   readonly seen: string;

@@ -46,13 +46,17 @@ export type EndpointConfiguration =
 export interface DeviceConfiguration {
   /** Where the vfio-user server of the function that carries the SMMU listens; in a private directory, as all sockets. */
   readonly smmuSocketPath: string;
+  /** Choices among the features of the SMMU. */
   readonly features?: Partial<Features>;
+  /** What is behind it. */
   readonly endpoints: readonly EndpointConfiguration[];
 }
 
 /** What the devices need of their thread. */
 export interface DeviceSurroundings {
+  /** The loop that serves the sockets. */
   readonly poller: Poller;
+  /** Watches the SMMU. */
   readonly counters: Counters;
   /** Takes one line for people. */
   readonly log: (line: string) => void;
@@ -78,6 +82,7 @@ export class DeviceMachine implements Disposable {
     this.#stack = stack.move();
   }
 
+  /** Ends all connections, and removes the sockets. */
   [Symbol.dispose](): void {
     this.#stack[Symbol.dispose]();
   }

@@ -75,8 +75,11 @@ export interface DmaTestDeviceOptions {
  * ATTRS can name only Non-secure has a way to memory here; the others are answered as a failed write.
  */
 export class DmaTestDevice implements PciFunction {
+  /** `dma-test-device`. */
   readonly name = "dma-test-device";
+  /** Configuration space. */
   readonly config: ConfigSpace;
+  /** BAR 0: the registers. */
   readonly bars: readonly Bar[];
 
   readonly #requester: Requester;
@@ -108,6 +111,7 @@ export class DmaTestDevice implements PciFunction {
     this.#clear();
   }
 
+  /** Idle and not armed again. */
   reset(): void {
     this.#clear();
     this.config.reset();

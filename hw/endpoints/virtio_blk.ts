@@ -74,12 +74,19 @@ export interface VirtioBlkOptions {
 
 /** A disk over a {@linkcode BlockStore}. A request is worked on in pieces of 128 KiB. */
 export class VirtioBlk implements VirtioDevice {
+  /** `virtio-blk`. */
   readonly name = "virtio-blk";
+  /** Block device. §5.2.1. */
   readonly deviceType = 2;
+  /** Mass storage, SCSI: what QEMU's disk shows. */
   readonly classCode = 0x010000;
+  /** One request queue; §5.2.2 allows more. */
   readonly queueCount = 1;
+  /** 256 descriptors. */
   readonly queueSize: number = QUEUE_SIZE;
+  /** What the options make of §5.2.3. */
   readonly features: FeatureWords;
+  /** Capacity and limits. §5.2.4. */
   readonly config: Uint8Array = new Uint8Array(CONFIG.sizeBytes);
 
   readonly #store: BlockStore;
@@ -127,16 +134,19 @@ export class VirtioBlk implements VirtioDevice {
     config.setUint32(CONFIG.max_write_zeroes_seg, MAX_RANGES, true);
   }
 
+  /** Bytes read, written, discarded or zeroed so far. */
   get workBytes(): number {
     return this.#workBytes;
   }
 
+  /** Takes the choice of the driver: without FLUSH, each finished write is made durable. */
   start(features: FeatureWords): void {
     this.#writeThrough = !hasFeature(features, BLK_F.FLUSH);
     this.#discards = hasFeature(features, BLK_F.DISCARD);
     this.#zeroes = hasFeature(features, BLK_F.WRITE_ZEROES);
   }
 
+  /** Works on one piece of a request. What the store refuses becomes its status; only a chain without room is broken. */
   handle(chain: DescriptorChain, isNew: boolean): number {
     if (chain.readableBytes < HEADER_SIZE || chain.writableBytes < 1) return Handled.Broken;
     const dataBytes = chain.writableBytes - 1;

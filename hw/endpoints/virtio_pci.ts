@@ -56,8 +56,11 @@ export interface VirtioPciOptions {
 
 /** The PCI function of a virtio device: BAR 0 holds its structures, BAR 1 the MSI-X table. */
 export class VirtioPci implements PciFunction {
+  /** The name of the device. */
   readonly name: string;
+  /** Configuration space, with the capabilities that say where everything is. */
   readonly config: ConfigSpace;
+  /** BAR 0, and BAR 1 unless MSI-X is absent. */
   readonly bars: readonly Bar[];
 
   readonly #device: VirtioDevice;
@@ -106,6 +109,7 @@ export class VirtioPci implements PciFunction {
     this.config.watch(0, ConfigSpace.SIZE, { written: () => this.#configured() });
   }
 
+  /** Function reset: the driver has to start over, and nothing that it asked for is remembered. */
   reset(): void {
     this.#common.reset();
     this.#quiet();

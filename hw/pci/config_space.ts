@@ -98,6 +98,7 @@ export class ConfigSpace implements MmioDevice {
     this.#bytes.set(this.#initial);
   }
 
+  /** Reads bytes; beyond the end they are zero. */
   read(offset: number, into: Uint8Array): void {
     for (const { first, end, watcher } of this.#watchers) {
       if (offset < end && first < offset + into.length) watcher.read?.();
@@ -105,6 +106,7 @@ export class ConfigSpace implements MmioDevice {
     for (let i = 0; i < into.length; i++) into[i] = this.#bytes[offset + i] ?? 0;
   }
 
+  /** Writes bytes as software does: only bits that their masks let through change. */
   write(offset: number, from: Uint8Array): void {
     const end = Math.min(offset + from.length, ConfigSpace.SIZE);
     for (let i = offset; i < end; i++) {

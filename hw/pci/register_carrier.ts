@@ -21,8 +21,11 @@ export interface RegisterCarrierOptions {
 
 /** The carrier: class 0x080600 (IOMMU), 1234:5343, one 32-bit memory BAR, INTA, no capabilities. */
 export class RegisterCarrier implements PciFunction {
+  /** `register-carrier`. */
   readonly name = "register-carrier";
+  /** Configuration space. */
   readonly config: ConfigSpace;
+  /** BAR 0: what is carried. */
   readonly bars: readonly Bar[];
   /** The pin, to be driven by what is carried; it obeys Command.InterruptDisable. */
   readonly interrupt: IrqLine;
@@ -45,6 +48,7 @@ export class RegisterCarrier implements PciFunction {
     this.#resetDevice = () => options.resetDevice?.();
   }
 
+  /** Resets what is carried, then the function. */
   reset(): void {
     this.#resetDevice();
     this.#pin.set(false);

@@ -30,9 +30,15 @@ export type FaultSink = (fault: Fault) => void;
 export class Translator {
   /** Guest physical address of the last translation, in bytes. */
   gpa = 0;
-  /** Cached configuration; commands invalidate it. */
+  /**
+   * Cached configuration; commands invalidate it.
+   * @internal
+   */
   readonly contexts: ContextCache = new ContextCache();
-  /** Cached translations; commands invalidate them. */
+  /**
+   * Cached translations; commands invalidate them.
+   * @internal
+   */
   readonly tlb: Tlb;
 
   /** Bits of an address inside the page of the last translation. */
