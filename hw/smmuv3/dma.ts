@@ -74,7 +74,6 @@ export class TranslatedDma implements DmaPort {
         if (!write) bytes.fill(0, done, done + count);
         done += count;
         runStart = done;
-        runGpa = -1;
       } else {
         done += Math.min(translator.spanBytes, left);
       }

@@ -4,7 +4,8 @@
  */
 import { defaultCachePath } from "../../vmm/provision/cache.ts";
 import { rootHostTools, rootQemuTool } from "../../vmm/provision/qemu.ts";
-import { hostArchitecture, type Tool } from "../../vmm/provision/tool.ts";
+import { hostArchitecture } from "../../vmm/provision/root_tool.ts";
+import type { Tool } from "../../vmm/tool.ts";
 
 /** Programs and a kernel out of the cache. */
 export interface Provisioned {

@@ -1,0 +1,227 @@
+/**
+ * The TLB by itself: what it finds, what it drops, how much it holds. IHI 0070 §3.17, §4.4.
+ * @module
+ */
+import { assert, assertEquals } from "@std/assert";
+import { Tlb } from "../../hw/smmuv3/tlb.ts";
+import { Random } from "../support/random.ts";
+
+interface Translation {
+  lo: number;
+  hi: number;
+  asid: number;
+  global: boolean;
+  log2size: number;
+  gpa: number;
+}
+
+function insert(tlb: Tlb, entry: Partial<Translation>): void {
+  const { lo = 0x1000, hi = 0, asid = 1, global = false, log2size = 12, gpa = 0x4000_0000 } = entry;
+  tlb.insert(lo, hi, asid, global, log2size, gpa >>> 0, Math.floor(gpa / 2 ** 32), 0b011011);
+}
+
+function gpa(tlb: Tlb, lo: number, hi: number, asid: number): number | undefined {
+  const at = tlb.find(lo, hi, asid);
+  return at < 0 ? undefined : tlb.gpa(at) + ((lo & tlb.offsetMask(at)) >>> 0);
+}
+
+Deno.test("find() matches the page, the upper word and the ASID, or any ASID of a global entry", async (t) => {
+  for (const log2size of [12, 14, 16, 21, 25, 29, 30]) {
+    await t.step(`2^${log2size} bytes`, () => {
+      const size = 2 ** log2size;
+      const tlb = new Tlb();
+      insert(tlb, { lo: size + 8, hi: 0x12_3456, asid: 7, log2size, gpa: 2 ** 47 });
+      assertEquals(gpa(tlb, size, 0x12_3456, 7), 2 ** 47);
+      assertEquals(gpa(tlb, 2 * size - 1, 0x12_3456, 7), 2 ** 47 + size - 1);
+      assertEquals(gpa(tlb, size - 1, 0x12_3456, 7), undefined);
+      assertEquals(gpa(tlb, 2 * size, 0x12_3456, 7), undefined);
+      assertEquals(gpa(tlb, size, 0x12_3457, 7), undefined);
+      assertEquals(gpa(tlb, size, 0x12_3456, 8), undefined);
+      insert(tlb, { lo: size, hi: 0x12_3456, global: true, log2size, gpa: 0x5000_0000 });
+      assertEquals(gpa(tlb, size, 0x12_3456, 8), 0x5000_0000);
+      assertEquals(gpa(tlb, size, 0x12_3456, 0), 0x5000_0000);
+    });
+  }
+});
+
+Deno.test("insert() replaces the same page of the same ASID", () => {
+  const tlb = new Tlb(0);
+  for (let i = 1; i <= 10; i++) insert(tlb, { gpa: i * 0x1000 });
+  assertEquals([tlb.count, gpa(tlb, 0x1000, 0, 1)], [1, 0xa000]);
+});
+
+Deno.test("it never holds more than its capacity, and keeps the entry inserted last", async (t) => {
+  for (const log2sets of [0, 1, 3]) {
+    await t.step(`${4 << log2sets} entries`, () => {
+      const tlb = new Tlb(log2sets);
+      assertEquals(tlb.capacity, [4, 8, 16, 32][log2sets]);
+      const random = new Random();
+      for (let i = 0; i < 2000; i++) {
+        const lo = (random.word() & ~0xfff) >>> 0;
+        const hi = random.below(0x1_0000);
+        const asid = random.below(4);
+        insert(tlb, { lo, hi, asid, gpa: lo, log2size: random.of([12, 21, 30]) });
+        assert(gpa(tlb, lo, hi, asid) !== undefined, `${random}`);
+        assert(tlb.count <= tlb.capacity, `${random}`);
+      }
+      assertEquals(tlb.count, tlb.capacity);
+    });
+  }
+});
+
+Deno.test("pages that share a set do not displace each other before it is full", () => {
+  const tlb = new Tlb(0);
+  for (let i = 0; i < 4; i++) insert(tlb, { lo: i * 0x1000, gpa: i * 0x1000 });
+  assertEquals([0, 1, 2, 3].map((i) => gpa(tlb, i * 0x1000, 0, 1)), [0, 0x1000, 0x2000, 0x3000]);
+});
+
+Deno.test("a dead entry is overwritten before a live one", () => {
+  const tlb = new Tlb(0);
+  for (let i = 0; i < 4; i++) insert(tlb, { lo: i * 0x1000, asid: i });
+  tlb.invalidateAsid(2);
+  insert(tlb, { lo: 0x9000, asid: 9 });
+  assertEquals(tlb.count, 4);
+  for (const asid of [0, 1, 3]) assert(gpa(tlb, asid * 0x1000, 0, asid) !== undefined);
+});
+
+Deno.test("invalidateAsid() drops its ASID and nothing else", () => {
+  const tlb = new Tlb();
+  for (let asid = 0; asid < 0x1_0000; asid += 0x1111) insert(tlb, { lo: asid * 0x1000, asid });
+  insert(tlb, { lo: 0x7000, asid: 0x2222, global: true });
+  assertEquals(tlb.count, 17);
+  tlb.invalidateAsid(0x2222);
+  assertEquals(tlb.count, 16);
+  assertEquals(gpa(tlb, 0x2222_000, 0, 0x2222), undefined);
+  assert(gpa(tlb, 0x7000, 0, 0x2222) !== undefined, "the global one stays");
+  tlb.invalidateAsid(0);
+  tlb.invalidateAsid(0xffff);
+  assertEquals(tlb.count, 14);
+});
+
+Deno.test("invalidateAll() drops everything, and new entries live", () => {
+  const tlb = new Tlb();
+  for (let i = 0; i < 100; i++) insert(tlb, { lo: i * 0x1000, asid: i, global: i % 3 === 0 });
+  tlb.invalidateAll();
+  assertEquals(tlb.count, 0);
+  insert(tlb, {});
+  assertEquals(tlb.count, 1);
+});
+
+Deno.test("invalidations past the last stamp drop too much, never too little", () => {
+  const tlb = new Tlb(4, 6);
+  const random = new Random();
+  const floors = new Array<number>(4).fill(0);
+  for (let step = 0; step < 500; step++) {
+    const asid = random.below(4);
+    if (random.chance(0.5)) {
+      insert(tlb, { lo: asid * 0x1000, asid, gpa: step });
+      assertEquals(gpa(tlb, asid * 0x1000, 0, asid), step, `${random}: a new entry lives`);
+    } else if (random.chance(0.8)) {
+      tlb.invalidateAsid(asid);
+      floors[asid] = step;
+    } else {
+      tlb.invalidateAll();
+      floors.fill(step);
+    }
+    for (let other = 0; other < 4; other++) {
+      const insertedAt = gpa(tlb, other * 0x1000, 0, other) ?? Infinity;
+      assert(insertedAt >= floors[other], `${random}, step ${step}, ASID ${other}`);
+    }
+  }
+});
+
+Deno.test("invalidateRange() drops whatever overlaps the range, and keeps the neighbours", async (t) => {
+  const K4 = 0x1000;
+  const M2 = 0x20_0000;
+  const G1 = 0x4000_0000;
+  const cases = [
+    { name: "one page", lo: 5 * K4, size: K4, pages: [5 * K4], kept: [4 * K4, 6 * K4] },
+    {
+      name: "two pages",
+      lo: 5 * K4,
+      size: 2 * K4,
+      pages: [5 * K4, 6 * K4],
+      kept: [4 * K4, 7 * K4],
+    },
+    { name: "inside 2 MiB", lo: 3 * M2 + K4, size: K4, log2size: 21, pages: [3 * M2], kept: [M2] },
+    {
+      name: "end of 2 MiB",
+      lo: 4 * M2 - K4,
+      size: K4,
+      log2size: 21,
+      pages: [3 * M2],
+      kept: [4 * M2],
+    },
+    {
+      name: "inside 1 GiB",
+      lo: 2 * G1 + 5 * M2,
+      size: K4,
+      log2size: 30,
+      pages: [2 * G1],
+      kept: [G1],
+    },
+    {
+      name: "two of 2 MiB",
+      lo: 2 * M2 - K4,
+      size: 2 * K4,
+      log2size: 21,
+      pages: [M2, 2 * M2],
+      kept: [0, 3 * M2],
+    },
+    {
+      name: "up to 4 GiB",
+      lo: 3 * G1,
+      size: G1,
+      log2size: 21,
+      pages: [3 * G1, 4 * G1 - M2],
+      kept: [3 * G1 - M2],
+    },
+  ];
+  for (const { name, lo, size, log2size = 12, pages, kept } of cases) {
+    for (const log2sets of [0, 4, 10]) {
+      await t.step(`${name}, ${4 << log2sets} entries`, () => {
+        const tlb = new Tlb(log2sets);
+        for (const page of pages) insert(tlb, { lo: page, log2size });
+        for (const page of kept) insert(tlb, { lo: page, log2size });
+        assertEquals(tlb.count, pages.length + kept.length);
+        tlb.invalidateRange(lo, 0, size, 1);
+        assertEquals(tlb.count, kept.length);
+        for (const page of kept) assert(gpa(tlb, page, 0, 1) !== undefined);
+      });
+    }
+  }
+});
+
+Deno.test("invalidateRange() continues past 4 GiB", async (t) => {
+  for (const log2sets of [0, 10]) {
+    await t.step(`${4 << log2sets} entries`, () => {
+      const tlb = new Tlb(log2sets);
+      insert(tlb, { lo: 0xffff_f000, hi: 6 });
+      insert(tlb, { lo: 0, hi: 7 });
+      insert(tlb, { lo: 0x1000, hi: 7 });
+      insert(tlb, { lo: 0, hi: 6 });
+      tlb.invalidateRange(0xffff_f000, 6, 0x2000, 1);
+      assertEquals(tlb.count, 2);
+      assertEquals(gpa(tlb, 0xffff_f000, 6, 1), undefined);
+      assertEquals(gpa(tlb, 0, 7, 1), undefined);
+    });
+  }
+});
+
+Deno.test("invalidateRange() spares other ASIDs but no global entry; ASID -1 means all", () => {
+  const tlb = new Tlb();
+  const fill = (): void => {
+    tlb.invalidateAll();
+    insert(tlb, { asid: 1 });
+    insert(tlb, { asid: 2 });
+    insert(tlb, { asid: 3, global: true });
+  };
+  for (const sizeBytes of [0x1000, 2 ** 60]) {
+    fill();
+    tlb.invalidateRange(0x1000, 0, sizeBytes, 1);
+    assertEquals([tlb.count, tlb.find(0x1000, 0, 2) >= 0], [1, true]);
+    fill();
+    tlb.invalidateRange(0x1000, 0, sizeBytes, -1);
+    assertEquals(tlb.count, 0);
+  }
+});
