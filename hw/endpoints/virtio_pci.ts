@@ -117,6 +117,12 @@ export class VirtioPci implements PciFunction {
     this.config.reset();
   }
 
+  /** For another VMM, which must not see MSI-X where it is to be disguised. */
+  coldReset(): void {
+    this.reset();
+    this.#msix?.coldReset();
+  }
+
   /** The device configuration has changed; the driver is told. */
   configurationChanged(): void {
     this.#common.advanceGeneration();

@@ -24,4 +24,6 @@ export interface PciFunction {
   readonly bars: readonly Bar[];
   /** Function reset: registers and configuration return to their initial state, interrupts go quiet. */
   reset(): void;
+  /** Cold reset: what outlives a function reset goes too, because another VMM comes. Absent where nothing does. */
+  coldReset?(): void;
 }

@@ -25,8 +25,8 @@ export interface MsixOptions {
   /** The way of messages. */
   readonly dma: DmaPort;
   /**
-   * Shows the capability as vendor specific (ID 0x09) until the function is first reset. A VMM that emulates MSI-X
-   * for its guest by itself looks before that reset; it would send messages past the IOMMU.
+   * Shows the capability as vendor specific (ID 0x09) from a cold reset to the first function reset. A VMM that
+   * emulates MSI-X for its guest by itself looks before that reset; it would send messages past the IOMMU.
    */
   readonly disguised?: boolean;
 }
@@ -44,6 +44,7 @@ export class Msix implements MmioDevice {
 
   readonly #requester: Requester;
   readonly #dma: DmaPort;
+  readonly #coldId: number;
   readonly #table: Uint32Array;
   readonly #tableBytes: Uint8Array;
   readonly #pending: Uint32Array;
@@ -66,8 +67,9 @@ export class Msix implements MmioDevice {
     this.#tableBytes = new Uint8Array(this.#table.buffer);
     this.#pending = new Uint32Array(Math.ceil(count / 64) * 2);
     this.#pendingBytes = new Uint8Array(this.#pending.buffer);
+    this.#coldId = disguised ? CapabilityId.VendorSpecific : CapabilityId.MsiX;
     this.capability = {
-      id: disguised ? CapabilityId.VendorSpecific : CapabilityId.MsiX,
+      id: this.#coldId,
       sizeBytes: MSIX_SIZE,
       registers: [
         [MSIX.MessageControl, count - 1],
@@ -101,6 +103,12 @@ export class Msix implements MmioDevice {
   reset(): void {
     this.#clear();
     this.#config?.redefine(this.#offset, CapabilityId.MsiX);
+  }
+
+  /** Cold reset: as `reset()`, and the disguise is put on again. */
+  coldReset(): void {
+    this.#clear();
+    this.#config?.redefine(this.#offset, this.#coldId);
   }
 
   read(offset: number, into: Uint8Array): void {

@@ -150,7 +150,7 @@ Deno.test("reset() masks every vector and forgets what is pending", () => {
   assertEquals(r.msix.enabled, false);
 });
 
-Deno.test("a disguised capability is vendor specific until the first reset", async (t) => {
+Deno.test("a disguised capability is vendor specific from a cold reset to the first reset", async (t) => {
   const cases = [
     { disguised: false, before: 0x11, after: 0x11 },
     { disguised: true, before: 0x09, after: 0x11 },
@@ -166,6 +166,12 @@ Deno.test("a disguised capability is vendor specific until the first reset", asy
       assertEquals(peek(config, 0x40, 1), after);
       msix.reset();
       config.reset();
+      assertEquals(peek(config, 0x40, 1), after);
+      msix.coldReset();
+      assertEquals(peek(config, 0x40, 1), before);
+      config.reset();
+      assertEquals(peek(config, 0x40, 1), before);
+      msix.reset();
       assertEquals(peek(config, 0x40, 1), after);
     });
   }

@@ -71,6 +71,8 @@ Deno.test("MSI-X can look vendor specific until the first function reset", async
       assertEquals(configBytes(rig, 0x7c, 1), [before]);
       rig.disk.reset();
       assertEquals(configBytes(rig, 0x7c, 1), [0x11]);
+      rig.disk.coldReset();
+      assertEquals(configBytes(rig, 0x7c, 1), [before], "another VMM comes");
     });
   }
 });

@@ -146,7 +146,8 @@ export class VfioUserServer implements Disposable {
     intx?.disconnect();
     this.#log(`The client is gone: ${reason}`);
     try {
-      this.#pci.reset();
+      if (this.#pci.coldReset) this.#pci.coldReset();
+      else this.#pci.reset();
     } catch (error) {
       this.#log(describeBug(error));
     }
