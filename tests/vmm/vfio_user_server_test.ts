@@ -242,6 +242,30 @@ Deno.test("a second client is turned away and the first goes on", () => {
   assertEquals(machine.pci.log, []);
 });
 
+Deno.test("a client that has agreed on no version yet keeps nobody out", async (t) => {
+  const cases = [
+    { name: "silent", bytes: 0 },
+    { name: "half a header", bytes: 8 },
+    { name: "half a message", bytes: 17 },
+  ];
+  for (const { name, bytes } of cases) {
+    await t.step(name, () => {
+      using machine = new TestMachine();
+      using idle = machine.client();
+      idle.raw(idle.message(1, words(0, 0)).subarray(0, bytes));
+      machine.lines.length = 0;
+      using next = machine.client();
+      assertEquals(machine.lines, [
+        "recorder: The client is gone: it agreed on no version before the next client came",
+        "recorder: A client connected",
+      ]);
+      assertEquals(idle.isClosed(), true);
+      assertEquals(next.request(1, words(0), { room: 214 }).errno, 0);
+      assertEquals(next.request(4, words(16, 0, 0, 0)).errno, 0);
+    });
+  }
+});
+
 Deno.test("a client that leaves takes everything with it, and the next one can come", () => {
   const before = openDescriptors();
   {

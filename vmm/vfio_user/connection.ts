@@ -73,7 +73,8 @@ export class Connection implements Outlet, Disposable {
     this.#fd[Symbol.dispose]();
   }
 
-  #end(reason: string): void {
+  /** Ends the connection for a reason of ours, as if the client had left. */
+  end(reason: string): void {
     if (this.#isOver) return;
     this[Symbol.dispose]();
     this.#owner.closed(reason);
@@ -83,7 +84,7 @@ export class Connection implements Outlet, Disposable {
   serve(): void {
     if (this.#waiting > 0) this.#flush();
     this.#pump();
-    if (this.#failure !== undefined) this.#end(this.#failure);
+    if (this.#failure !== undefined) this.end(this.#failure);
   }
 
   /** Handles what has come, until a reply is stuck, nothing is left, or it is someone else's turn. */

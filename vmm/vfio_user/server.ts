@@ -59,6 +59,7 @@ export class VfioUserServer implements Disposable {
   readonly #ram: GuestRamOwner;
   #watch: Watch | undefined;
   #connection: Connection | undefined;
+  #session: Session | undefined;
 
   /** Listens for the client of `pci`; serves it once registered. Throws `SystemError`. */
   constructor(pci: PciFunction, options: VfioUserServerOptions) {
@@ -92,6 +93,11 @@ export class VfioUserServer implements Disposable {
     this.#closed("we are closing");
   }
 
+  /** Who connects and says nothing keeps nobody out. */
+  get #isTaken(): boolean {
+    return this.#session?.isAgreed ?? false;
+  }
+
   #log(line: string): void {
     this.#limiter.line(`${this.#name}: ${line}`);
   }
@@ -105,10 +111,11 @@ export class VfioUserServer implements Disposable {
       if (typeof client === "number") {
         return this.#log(`Cannot accept a client: ${errnoName(client)}`);
       }
-      if (this.#connection !== undefined) {
+      if (this.#isTaken) {
         client[Symbol.dispose]();
         this.#log("Turned a second client away");
       } else {
+        this.#connection?.end("it agreed on no version before the next client came");
         this.#serve(client, poller);
       }
     }
@@ -134,6 +141,7 @@ export class VfioUserServer implements Disposable {
       closed: (reason) => this.#closed(reason),
     });
     this.#connection = connection;
+    this.#session = session;
     this.#log("A client connected");
     observer?.connected?.(true);
   }
@@ -142,6 +150,7 @@ export class VfioUserServer implements Disposable {
   #closed(reason: string): void {
     const { intx, msi, observer } = this.#options;
     this.#connection = undefined;
+    this.#session = undefined;
     msi?.connect(undefined);
     intx?.disconnect();
     this.#log(`The client is gone: ${reason}`);
