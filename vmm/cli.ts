@@ -14,8 +14,7 @@ import {
 import { bench } from "./commands/bench.ts";
 import { microvm } from "./commands/microvm.ts";
 import { serve } from "./commands/serve.ts";
-import { ProvisionError } from "./provision/provision_error.ts";
-import { QemuError } from "./qemu/qemu_error.ts";
+import { EnvironmentError } from "./environment_error.ts";
 
 const COMMANDS: readonly Command[] = [microvm, serve, bench];
 
@@ -52,9 +51,14 @@ function explain(error: unknown, io: Io): number {
     io.note(error.message);
     return EXIT.usage;
   }
-  const expected = [ProvisionError, QemuError, SystemError, RangeError, Deno.errors.NotCapable];
+  const expected = [EnvironmentError, SystemError, Deno.errors.NotCapable];
   if (expected.some((kind) => error instanceof kind)) io.note((error as Error).message);
   else io.note(`A mistake of ours: ${error instanceof Error ? error.stack : String(error)}`);
+  if (error instanceof EnvironmentError) {
+    for (const line of error.toolLines) {
+      io.note(`  ${line}`);
+    }
+  }
   return EXIT.environment;
 }
 

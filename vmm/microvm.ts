@@ -22,7 +22,7 @@ import {
   type ProvisionOptions,
   workingDisk,
 } from "./provision/provision.ts";
-import { ProvisionError } from "./provision/provision_error.ts";
+import { EnvironmentError } from "./environment_error.ts";
 import { launch, type Machine } from "./qemu/launch.ts";
 import type { MachineEnd } from "./qemu/machine_control.ts";
 import { RuntimeDirectory } from "./qemu/runtime_directory.ts";
@@ -31,7 +31,9 @@ import { RuntimeDirectory } from "./qemu/runtime_directory.ts";
 export interface MicrovmOptions {
   /** Where the parts come from. */
   readonly parts: ProvisionOptions;
+  /** Processors of the guest: 1 to 64. */
   readonly cpuCount: number;
+  /** Memory of the guest; 256 MiB are enough for ours. */
   readonly memoryMiB: number;
   /** Added to the guest kernel's command line. */
   readonly append: string;
@@ -39,7 +41,9 @@ export interface MicrovmOptions {
   readonly actions: readonly string[];
   /** MiB that `bench` reads each time. */
   readonly benchMiB: number;
+  /** How the disk interrupts. */
   readonly interrupts: InterruptKind;
+  /** Choices among the features of the SMMU. */
   readonly features?: Partial<Features>;
   /** The guest has our standard input and output. */
   readonly interactive: boolean;
@@ -49,6 +53,7 @@ export interface MicrovmOptions {
   readonly console: (line: string) => void;
   /** Takes lines about what is being done. */
   readonly progress: (line: string) => void;
+  /** Ends the run; nothing of it is left then, and `runMicrovm` throws the signal's reason. */
   readonly signal: AbortSignal;
 }
 
@@ -56,6 +61,7 @@ export interface MicrovmOptions {
 export interface MicrovmResult {
   /** Every check held. */
   readonly ok: boolean;
+  /** What should hold, and whether it did. */
   readonly checks: readonly Check[];
   /** What the device did. */
   readonly summary: Summary;
@@ -65,6 +71,7 @@ export interface MicrovmResult {
   readonly kernel: string | undefined;
   /** Version of QEMU. */
   readonly qemu: string;
+  /** How often the guest started again. */
   readonly reboots: number;
   /** How long each part took. */
   readonly seconds: { readonly provision: number; readonly guest: number; readonly total: number };
@@ -201,7 +208,9 @@ async function checkImage(
     try {
       return [true, await action()];
     } catch (error) {
-      if (error instanceof ProvisionError) return [false, error.message];
+      if (error instanceof EnvironmentError) {
+        return [false, [error.message, ...error.toolLines].join("; ")];
+      }
       throw error;
     }
   };

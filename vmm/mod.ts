@@ -2,8 +2,24 @@
  * What joins the device and the machine around it: vfio-user, QEMU, whole runs.
  * @module
  */
-export * from "./counters.ts";
-export * from "./device_thread.ts";
+export { Counters, type Summary } from "./counters.ts";
+export { DeviceThread } from "./device_thread.ts";
+export { EnvironmentError } from "./environment_error.ts";
+export { FileBlockStore } from "./file_block_store.ts";
+export type { Check } from "./guest_checks.ts";
+export {
+  GuestRamMap,
+  type GuestRamMapOptions,
+  GuestRamOwner,
+  type RamRange,
+  type Refusal,
+} from "./guest_ram_map.ts";
 export * from "./machine.ts";
 export * from "./microvm.ts";
+export type { Progress } from "./provision/cache.ts";
+export type { ProvisionOptions } from "./provision/provision.ts";
+export type { HostArchitecture } from "./provision/root_tool.ts";
+export { DmaWriteMsi, type Outlet } from "./vfio_user/dma_write_msi.ts";
+export { Intx } from "./vfio_user/intx.ts";
+export type { AccessObserver } from "./vfio_user/regions.ts";
 export * from "./vfio_user/server.ts";

@@ -9,10 +9,11 @@ import { provision, workingDisk } from "../provision/provision.ts";
 import { makeDeviceTree } from "../qemu/device_tree.ts";
 import { machineArguments, type MachinePaths } from "../qemu/machine_arguments.ts";
 import { MachineControl } from "../qemu/machine_control.ts";
-import { QemuError } from "../qemu/qemu_error.ts";
+import { EnvironmentError } from "../environment_error.ts";
 import { qemuFeatures } from "../qemu/qemu_features.ts";
 import { RuntimeDirectory } from "../qemu/runtime_directory.ts";
-import type { Tool } from "../qemu/tool.ts";
+import { shellWords } from "../qemu/shell_words.ts";
+import type { Tool } from "../tool.ts";
 import { summaryLines } from "../report.ts";
 import { type Command, EXIT, type Io, type Values } from "./command.ts";
 import { GUEST_FLAGS, PARTS_FLAGS, partsOf } from "./machine_flags.ts";
@@ -56,8 +57,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
     qtest: directory.file("qtest.sock"),
   };
   const tools = { qemu: parts.qemu.tool, dtc: parts.tools.dtc };
-  const tree = await makeDeviceTree(tools, plan.machine, directory.path, signal);
-  await Deno.writeFile(paths.deviceTree, tree.blob);
+  const addresses = await makeDeviceTree(tools, plan.machine, paths.deviceTree, signal);
   const args = machineArguments(plan.machine, paths, await qemuFeatures(tools.qemu, signal));
   await using devices = await DeviceThread.start(plan.devices, note);
   announce(
@@ -72,7 +72,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const stopped = new AbortController();
   devices.ended.then((failure) => stopped.abort(new Error(failure ?? "The devices are gone")));
   try {
-    await controlMachines(paths, tree.addresses, AbortSignal.any([signal, stopped.signal]), note);
+    await controlMachines(paths, addresses, AbortSignal.any([signal, stopped.signal]), note);
   } catch (error) {
     if (!signal.aborted) throw error;
   }
@@ -100,8 +100,8 @@ function announce(
   }
   io.note("The devices listen. Start the guest with this, in another terminal:");
   io.note("");
-  const environment = Object.entries(qemu.env).map(([name, value]) => `${name}=${quote(value)}`);
-  io.out([...environment, ...command.map(quote)].join(" "));
+  const environment = Object.entries(qemu.env).map(([name, value]) => `${name}=${value}`);
+  io.out(shellWords([...environment.length === 0 ? [] : ["env", ...environment], ...command]));
   io.note("");
   io.note(`Device tree: ${paths.deviceTree}`);
   io.note("The SMMU is put in place when QEMU's control sockets appear, and the guest then runs");
@@ -131,7 +131,7 @@ async function controlMachines(
       signal.throwIfAborted();
       note(`The guest has ended: ${end?.cause === "failed" ? end.message : end?.cause}`);
     } catch (error) {
-      if (!(error instanceof QemuError)) throw error;
+      if (!(error instanceof EnvironmentError)) throw error;
       note(error.message);
     }
     // A QEMU that was killed leaves its sockets behind.
@@ -146,9 +146,4 @@ async function exists(path: string): Promise<boolean> {
   } catch {
     return false;
   }
-}
-
-/** A word for a POSIX shell. */
-function quote(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }

@@ -4,8 +4,8 @@
  * @module
  */
 
-import { ProvisionError } from "./provision_error.ts";
-import { machineTool, run } from "./tool.ts";
+import { EnvironmentError } from "../environment_error.ts";
+import { machineTool, run } from "../tool.ts";
 
 /** The `--format` whose output {@link findArchives} reads. A field that apt does not know stays as `$(NAME)`. */
 export const INDEX_TARGET_FORMAT =
@@ -36,7 +36,7 @@ export function findArchives(indexTargets: string): string[] {
   return [...new Set(found.map(({ uri }) => uri))];
 }
 
-/** Asks apt which Debian mirrors the machine is configured for; throws a {@link ProvisionError} when there is none. */
+/** Asks apt which Debian mirrors the machine is configured for; throws an {@link EnvironmentError} when there is none. */
 export async function machineArchives(signal?: AbortSignal): Promise<string[]> {
   const ask = (...more: string[]): Promise<string> =>
     run(machineTool("apt-get"), ["indextargets", "--format", INDEX_TARGET_FORMAT, ...more], {
@@ -46,7 +46,7 @@ export async function machineArchives(signal?: AbortSignal): Promise<string[]> {
   // With release files apt knows the origins; without that option it lists nothing on a machine that never updated.
   const archives = findArchives(await ask() + "\n" + await ask("--no-release-info"));
   if (archives.length === 0) {
-    throw new ProvisionError(
+    throw new EnvironmentError(
       "Cannot find a Debian mirror: no source in this machine's apt configuration is Debian's main archive; add one, or name a mirror with the archive option",
     );
   }

@@ -9,7 +9,7 @@
 
 import { FileLock } from "./file_lock.ts";
 import { findDamage, readManifest, writeManifest } from "./manifest.ts";
-import { ProvisionError } from "./provision_error.ts";
+import { EnvironmentError } from "../environment_error.ts";
 
 /** Told one line about what is going on. */
 export type Progress = (line: string) => void;
@@ -46,7 +46,7 @@ export interface CacheOptions {
   readonly refresh?: boolean | undefined;
 }
 
-/** `$XDG_CACHE_HOME/vsmmu`, or `$HOME/.cache/vsmmu`. Throws a {@link ProvisionError} when neither variable is set. */
+/** `$XDG_CACHE_HOME/vsmmu`, or `$HOME/.cache/vsmmu`. Throws an {@link EnvironmentError} when neither variable is set. */
 export function defaultCachePath(
   environment: (name: string) => string | undefined = Deno.env.get,
 ): string {
@@ -55,7 +55,7 @@ export function defaultCachePath(
   if (xdg?.startsWith("/")) return `${xdg}/vsmmu`;
   const home = environment("HOME");
   if (!home) {
-    throw new ProvisionError(
+    throw new EnvironmentError(
       "Cannot choose a cache folder: neither XDG_CACHE_HOME nor HOME is set",
     );
   }
@@ -82,7 +82,9 @@ export class Cache implements Disposable {
     try {
       await Deno.mkdir(path, { recursive: true, mode: 0o700 });
     } catch (error) {
-      throw new ProvisionError(`Cannot make the cache folder ${path}: ${(error as Error).message}`);
+      throw new EnvironmentError(
+        `Cannot make the cache folder ${path}: ${(error as Error).message}`,
+      );
     }
     const lock = await FileLock.take(`${path}/lock`, {
       signal: options.signal,

@@ -8,9 +8,9 @@
 import { type Artefact, type Cache, removeTree } from "./cache.ts";
 import { FileLock } from "./file_lock.ts";
 import { sha256, sha256File } from "./manifest.ts";
-import { ProvisionError } from "./provision_error.ts";
+import { EnvironmentError } from "../environment_error.ts";
 import type { HostTools } from "./qemu.ts";
-import { run } from "./tool.ts";
+import { run } from "../tool.ts";
 
 /** Name of the image inside its artefact. */
 export const DISK_NAME = "disk.img";
@@ -55,18 +55,18 @@ export function pristineDisk(cache: Cache, tools: HostTools): Promise<Artefact> 
   });
 }
 
-/** Looks at the user's own disk image; throws a {@link ProvisionError} when the guest could not use it. */
+/** Looks at the user's own disk image; throws an {@link EnvironmentError} when the guest could not use it. */
 export async function checkOwnDisk(path: string): Promise<void> {
   try {
     using file = await Deno.open(path, { read: true, write: true });
     const { size } = await file.stat();
     if (size > 0 && size % 512 === 0) return;
-    throw new ProvisionError(
+    throw new EnvironmentError(
       `Cannot use the disk ${path}: it has ${size} bytes; a raw image is a positive multiple of 512`,
     );
   } catch (error) {
-    if (error instanceof ProvisionError) throw error;
-    throw new ProvisionError(`Cannot open the disk ${path}: ${(error as Error).message}`);
+    if (error instanceof EnvironmentError) throw error;
+    throw new EnvironmentError(`Cannot open the disk ${path}: ${(error as Error).message}`);
   }
 }
 
@@ -107,7 +107,7 @@ export class WorkingDisk implements Disposable {
   }
 }
 
-/** Checks an unmounted image without changing it; throws a {@link ProvisionError} with e2fsck's words when it is not clean. */
+/** Checks an unmounted image without changing it; throws an {@link EnvironmentError} with e2fsck's words when it is not clean. */
 export async function checkFileSystem(
   tools: HostTools,
   image: string,
@@ -116,7 +116,7 @@ export async function checkFileSystem(
   await run(tools.e2fsck, ["-fn", image], { doing: `find ${image} clean`, signal });
 }
 
-/** SHA-256 and size of a file inside an unmounted image; throws a {@link ProvisionError} when it is not there. */
+/** SHA-256 and size of a file inside an unmounted image; throws an {@link EnvironmentError} when it is not there. */
 export async function readBack(
   tools: HostTools,
   image: string,
@@ -131,7 +131,7 @@ export async function readBack(
   } catch (error) {
     // debugfs ends well even when it found no such file.
     if (!(error instanceof Deno.errors.NotFound)) throw error;
-    throw new ProvisionError(`Cannot find ${path} in ${image}`);
+    throw new EnvironmentError(`Cannot find ${path} in ${image}`);
   } finally {
     await removeTree(copy);
   }

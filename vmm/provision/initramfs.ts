@@ -9,7 +9,7 @@ import type { Kernel } from "./kernel.ts";
 import { sha256 } from "./manifest.ts";
 import type { Packages } from "./packages.ts";
 import type { HostTools } from "./qemu.ts";
-import { run } from "./tool.ts";
+import { run } from "../tool.ts";
 
 /** Name of the initramfs inside its artefact. */
 export const INITRAMFS_NAME = "initramfs.cpio";

@@ -7,9 +7,9 @@
 import { type Artefact, type Cache, removeTree } from "./cache.ts";
 import { KERNEL_HEADER_BYTES, kernelFormat } from "./kernel_image.ts";
 import type { Packages } from "./packages.ts";
-import { ProvisionError } from "./provision_error.ts";
+import { EnvironmentError } from "../environment_error.ts";
 import type { HostTools } from "./qemu.ts";
-import { run } from "./tool.ts";
+import { run } from "../tool.ts";
 
 /** A kernel for the guest. */
 export interface Kernel {
@@ -34,7 +34,7 @@ export function isKernelVersion(option: string): boolean {
 /**
  * The newest of Debian's plain arm64 kernels whose version begins with `prefix`, by package name. Kernels for clouds, with
  * real-time scheduling, with other page sizes, unsigned ones and debug symbols do not count. Throws a
- * {@link ProvisionError} that names what there is.
+ * {@link EnvironmentError} that names what there is.
  */
 export function chooseKernel(names: readonly string[], prefix: string): string {
   const known = names.flatMap((name) => {
@@ -47,7 +47,7 @@ export function chooseKernel(names: readonly string[], prefix: string): string {
   );
   if (chosen !== undefined) return chosen.name;
   const series = [...new Set(known.map(({ version }) => version.slice(0, 2).join(".")))];
-  throw new ProvisionError(
+  throw new EnvironmentError(
     `Cannot find a Debian arm64 kernel ${prefix}: the archive has ${series.join(", ") || "none"}`,
   );
 }
@@ -84,7 +84,7 @@ export function artefactKernel({ path, facts }: Artefact): Kernel {
   return { path: `${path}/Image`, release: facts.release, modulesPath: `${path}/modules` };
 }
 
-/** Looks at the user's own kernel; throws a {@link ProvisionError} that names what it is and what is needed. */
+/** Looks at the user's own kernel; throws an {@link EnvironmentError} that names what it is and what is needed. */
 export async function ownKernel(path: string): Promise<Kernel> {
   const head = new Uint8Array(KERNEL_HEADER_BYTES);
   let sizeBytes = 0;
@@ -92,11 +92,11 @@ export async function ownKernel(path: string): Promise<Kernel> {
     using file = await Deno.open(path);
     sizeBytes = await file.read(head) ?? 0;
   } catch (error) {
-    throw new ProvisionError(`Cannot read the kernel ${path}: ${(error as Error).message}`);
+    throw new EnvironmentError(`Cannot read the kernel ${path}: ${(error as Error).message}`);
   }
   const found = kernelFormat(head.subarray(0, sizeBytes));
   if ("instead" in found) {
-    throw new ProvisionError(
+    throw new EnvironmentError(
       `Cannot boot ${path}: it is ${found.instead}; an arm64 Image, gzipped or EFI zboot kernel is needed`,
     );
   }
@@ -115,7 +115,7 @@ async function takeKernel(
   const images = [`${base}/lib/modules/${release}/vmlinuz`, `${tree}/boot/vmlinuz-${release}`];
   const image = images.find(exists);
   if (release === undefined || image === undefined) {
-    throw new ProvisionError("Cannot find a vmlinuz in Debian's kernel packages");
+    throw new EnvironmentError("Cannot find a vmlinuz in Debian's kernel packages");
   }
   await ownKernel(image);
   await Deno.rename(image, `${path}/Image`);
@@ -143,7 +143,7 @@ async function takeModules(
   const compressed = taken.filter((file) => file.endsWith(".xz"));
   const other = taken.find((file) => !file.endsWith(".xz") && !file.endsWith(".ko"));
   if (other !== undefined) {
-    throw new ProvisionError(`Cannot decompress the kernel module ${other}: only xz is known`);
+    throw new EnvironmentError(`Cannot decompress the kernel module ${other}: only xz is known`);
   }
   if (compressed.length > 0) {
     await run(tools.xz, ["-d", ...compressed], {

@@ -7,7 +7,8 @@
 import type { Cache } from "./cache.ts";
 import { machineArchives } from "./archive.ts";
 import { findKeyring, PrivateApt } from "./private_apt.ts";
-import { type HostArchitecture, machineTool, run } from "./tool.ts";
+import { machineTool, run } from "../tool.ts";
+import type { HostArchitecture } from "./root_tool.ts";
 
 const PROGRESS_INTERVAL_MS = 2000;
 

@@ -8,8 +8,9 @@
 import { delay } from "@std/async/delay";
 import { type Progress, removeTree } from "./cache.ts";
 import { sha256File } from "./manifest.ts";
-import { ProvisionError } from "./provision_error.ts";
-import { type HostArchitecture, machineTool, run } from "./tool.ts";
+import { EnvironmentError } from "../environment_error.ts";
+import { machineTool, run } from "../tool.ts";
+import type { HostArchitecture } from "./root_tool.ts";
 
 /** What a private apt is made from. */
 export interface PrivateAptOptions {
@@ -69,7 +70,7 @@ const PROGRESS_INTERVAL_MS = 1000;
 const LOCK_ATTEMPTS = 120;
 const LOCK_INTERVAL_MS = 500;
 
-/** The machine's file of Debian archive keys; throws a {@link ProvisionError} that says how to get it. */
+/** The machine's file of Debian archive keys; throws an {@link EnvironmentError} that says how to get it. */
 export function findKeyring(candidates: readonly string[] = KEYRINGS): string {
   for (const path of candidates) {
     try {
@@ -78,7 +79,7 @@ export function findKeyring(candidates: readonly string[] = KEYRINGS): string {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     }
   }
-  throw new ProvisionError(
+  throw new EnvironmentError(
     `Cannot check Debian's signatures: ${
       candidates.at(-1)
     } is missing; install the package debian-archive-keyring`,
@@ -181,7 +182,7 @@ export class PrivateApt {
     const path = `${this.#options.path}/cache/archives/${file.name}`;
     if (await sha256File(path) !== file.sha256) {
       await Deno.remove(path);
-      throw new ProvisionError(
+      throw new EnvironmentError(
         `Cannot use ${file.name}: its SHA-256 is not the one in Debian's signed lists; it was removed, so try again`,
       );
     }
@@ -243,8 +244,7 @@ export class PrivateApt {
         });
       } catch (error) {
         // The apt-get of a run that was killed goes on for a while.
-        const isBusy = error instanceof ProvisionError && /Could not get lock/.test(error.message);
-        if (!isBusy || attempt === LOCK_ATTEMPTS) throw error;
+        if (!says(error, /Could not get lock/) || attempt === LOCK_ATTEMPTS) throw error;
         if (attempt === 1) progress("Waiting for the apt-get of an earlier run to end");
         await delay(LOCK_INTERVAL_MS, signal === undefined ? {} : { signal });
       }
@@ -252,11 +252,14 @@ export class PrivateApt {
   }
 }
 
+/** Whether a program failed with such words. */
+function says(error: unknown, words: RegExp): error is EnvironmentError {
+  return error instanceof EnvironmentError && error.toolLines.some((line) => words.test(line));
+}
+
 function explainSignature(error: unknown, keyring: string): unknown {
-  const isUnsigned = error instanceof ProvisionError &&
-    /NO_PUBKEY|Missing key|EXPKEYSIG|is not signed/.test(error.message);
-  if (!isUnsigned) return error;
-  return new ProvisionError(
+  if (!says(error, /NO_PUBKEY|Missing key|EXPKEYSIG|is not signed/)) return error;
+  return new EnvironmentError(
     `Cannot check Debian's signatures with ${keyring}: update the package debian-archive-keyring`,
     error.toolLines,
   );

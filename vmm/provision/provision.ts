@@ -8,12 +8,13 @@
  * @module
  */
 
+import { EnvironmentError } from "../environment_error.ts";
+import { machineTool } from "../tool.ts";
 import { Cache, defaultCachePath, type Progress } from "./cache.ts";
 import { checkOwnDisk, DISK_NAME, INPUT_PATH, pristineDisk, WorkingDisk } from "./disk.ts";
 import { busybox, initramfs, INITRAMFS_NAME } from "./initramfs.ts";
 import { artefactKernel, debianKernel, isKernelVersion, type Kernel, ownKernel } from "./kernel.ts";
 import { Packages } from "./packages.ts";
-import { ProvisionError } from "./provision_error.ts";
 import {
   checkQemu,
   type HostTools,
@@ -22,7 +23,7 @@ import {
   rootQemuTool,
   toolsRoot,
 } from "./qemu.ts";
-import { type HostArchitecture, hostArchitecture, machineTool } from "./tool.ts";
+import { type HostArchitecture, hostArchitecture } from "./root_tool.ts";
 
 /** What the user brings, and how to go about the rest. */
 export interface ProvisionOptions {
@@ -77,7 +78,7 @@ export interface Provisioned {
 /**
  * Finds or makes all parts of a microVM. The second time it takes well under a second.
  *
- * Throws a {@link ProvisionError} whose message is fit to be printed, or the signal's reason.
+ * Throws an {@link EnvironmentError} whose message is fit to be printed, or the signal's reason.
  */
 export async function provision(options: ProvisionOptions = {}): Promise<Provisioned> {
   const { signal, verify, refresh } = options;
@@ -127,9 +128,9 @@ async function checkReadable(path: string, what: string): Promise<void> {
     using file = await Deno.open(path);
     if ((await file.stat()).size > 0) return;
   } catch (error) {
-    throw new ProvisionError(`Cannot read the ${what} ${path}: ${(error as Error).message}`);
+    throw new EnvironmentError(`Cannot read the ${what} ${path}: ${(error as Error).message}`);
   }
-  throw new ProvisionError(`Cannot use the ${what} ${path}: it is empty`);
+  throw new EnvironmentError(`Cannot use the ${what} ${path}: it is empty`);
 }
 
 async function ownInitramfs(

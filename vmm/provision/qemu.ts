@@ -6,8 +6,9 @@
 
 import { type Artefact, type Cache, removeTree } from "./cache.ts";
 import type { Packages } from "./packages.ts";
-import { ProvisionError } from "./provision_error.ts";
-import { type HostArchitecture, libraryPath, rootTool, run, type Tool } from "./tool.ts";
+import { EnvironmentError } from "../environment_error.ts";
+import { run, type Tool } from "../tool.ts";
+import { type HostArchitecture, libraryPath, rootTool } from "./root_tool.ts";
 
 /** A QEMU for Arm guests that has what we need. */
 export interface Qemu {
@@ -109,24 +110,24 @@ export function versionObstacle(version: string): string | undefined {
   return `QEMU ${version} is older than ${OLDEST.join(".")}, which first had ${DEVICE}`;
 }
 
-/** Asks a QEMU for its version and devices; throws a {@link ProvisionError} when it cannot serve. */
+/** Asks a QEMU for its version and devices; throws an {@link EnvironmentError} when it cannot serve. */
 export async function checkQemu(tool: Tool, signal?: AbortSignal): Promise<Qemu> {
   const program = tool.args.find((arg) => arg.endsWith(PROGRAM)) ?? tool.command;
   const text = await run(tool, ["--version"], { doing: `ask ${program} for its version`, signal });
   const version = parseQemuVersion(text);
   if (version === undefined) {
-    throw new ProvisionError(
+    throw new EnvironmentError(
       `Cannot use ${program} as QEMU: it answers --version with "${text.split("\n")[0]}"`,
     );
   }
   const obstacle = versionObstacle(version);
-  if (obstacle !== undefined) throw new ProvisionError(`Cannot use ${program}: ${obstacle}`);
+  if (obstacle !== undefined) throw new EnvironmentError(`Cannot use ${program}: ${obstacle}`);
   const devices = await run(tool, ["-M", "none", "-device", "help"], {
     doing: `ask ${program} for its devices`,
     signal,
   });
   if (!devices.includes(`name "${DEVICE}"`)) {
-    throw new ProvisionError(
+    throw new EnvironmentError(
       `Cannot use ${program}: this build of QEMU ${version} has no device ${DEVICE}`,
     );
   }

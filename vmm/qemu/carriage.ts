@@ -3,7 +3,7 @@
  * firmware would do for that bus. QEMU `hw/pci-bridge/pci_expander_bridge.c`, PCI-to-PCI bridge configuration header.
  * @module
  */
-import { QemuError } from "./qemu_error.ts";
+import { EnvironmentError } from "../environment_error.ts";
 
 /** Where the function sits: behind an expander's root port, since an expander bus itself takes no endpoints. */
 export const CARRIAGE = {
@@ -75,7 +75,7 @@ const MEMORY_AND_MASTER = 0x6;
 /**
  * Gives the buses behind the expander their numbers and windows and the function its address, then reads all of it back,
  * down to the first register of the SMMU. The guest must stand still. To be repeated after every reset of the machine,
- * which clears it. Throws a `QemuError` that says which part does not answer.
+ * which clears it. Throws an `EnvironmentError` that says which part does not answer.
  */
 export async function programCarriage(
   machine: PhysicalAccess,
@@ -97,7 +97,7 @@ export async function programCarriage(
   await expectWord(machine, carrier + BAR0, 0xffff_fff0, addresses.bar, "BAR0 of the SMMU");
   await expectWord(machine, carrier + COMMAND, 0x7, MEMORY_AND_MASTER, "the command register");
   if (await machine.readl(addresses.bar) === 0xffff_ffff) {
-    throw new QemuError("Cannot reach the registers of the SMMU: IDR0 reads as all ones");
+    throw new EnvironmentError("Cannot reach the registers of the SMMU: IDR0 reads as all ones");
   }
 }
 
@@ -117,7 +117,7 @@ function memoryWindow(base: number): number {
 
 async function expectFunction(machine: PhysicalAccess, at: number, what: string): Promise<void> {
   const id = await machine.readl(at + VENDOR_ID) & 0xffff;
-  if (id === 0xffff || id === 0) throw new QemuError(`Cannot find ${what} on the PCI bus`);
+  if (id === 0xffff || id === 0) throw new EnvironmentError(`Cannot find ${what} on the PCI bus`);
 }
 
 async function expectWord(
@@ -129,7 +129,9 @@ async function expectWord(
 ): Promise<void> {
   const value = (await machine.readl(at) & mask) >>> 0;
   if (value !== expected) {
-    throw new QemuError(`Cannot program ${what}: wrote ${hex(expected)}, read ${hex(value)}`);
+    throw new EnvironmentError(
+      `Cannot program ${what}: wrote ${hex(expected)}, read ${hex(value)}`,
+    );
   }
 }
 

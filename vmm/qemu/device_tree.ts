@@ -6,21 +6,14 @@
 import type { Board } from "./board.ts";
 import { barPlace, CARRIAGE, type CarriageAddresses, swizzle } from "./carriage.ts";
 import { dumpArguments, type MachineConfiguration } from "./machine_arguments.ts";
-import { QemuError } from "./qemu_error.ts";
-import { runTool, type Tool } from "./tool.ts";
+import { EnvironmentError } from "../environment_error.ts";
+import { run, type Tool } from "../tool.ts";
 
 /** The programs that make a device tree. */
 export interface DeviceTreeTools {
   readonly qemu: Tool;
   /** The device tree compiler. */
   readonly dtc: Tool;
-}
-
-/** A device tree and where it says that the SMMU is. */
-export interface DeviceTree {
-  /** The flattened tree, for QEMU's `-dtb`. */
-  readonly blob: Uint8Array<ArrayBuffer>;
-  readonly addresses: CarriageAddresses;
 }
 
 /** Properties of QEMU's PCI host, as 32-bit cells. */
@@ -44,6 +37,9 @@ const PCI_HOST = "/pcie@10000000";
 const RANGE_CELLS = 7;
 const MAP_ROWS = 16;
 
+/** Options of `dtc`: not a word about what QEMU's tree could do better. */
+const QUIET = ["-q", "-q"];
+
 /** `ss` of a range's first cell: 32-bit memory. IEEE 1275 PCI bus binding §2.2.1.1. */
 const MEMORY32 = 0x0200_0000;
 
@@ -60,34 +56,32 @@ const LEVEL_HIGH = 4;
 const TRIGGER: Record<Board["accelerator"], number> = { tcg: EDGE_RISING, kvm: LEVEL_HIGH };
 
 /**
- * Has QEMU describe `machine` in a file of `directory`, and adds the SMMU. Throws a `QemuError` that names the program that
- * failed, or what is missing in QEMU's tree.
+ * Writes the device tree of `machine` to `path`, and QEMU's own beside it; returns where it says that the SMMU is. Throws an
+ * `EnvironmentError` that names the program that failed, or what is missing in QEMU's tree.
  */
 export async function makeDeviceTree(
-  tools: DeviceTreeTools,
+  { qemu, dtc }: DeviceTreeTools,
   machine: MachineConfiguration,
-  directory: string,
+  path: string,
   signal?: AbortSignal,
-): Promise<DeviceTree> {
-  const path = `${directory}/qemu.dtb`;
-  await runTool("QEMU", tools.qemu, dumpArguments(machine, path), { signal });
-  const quiet = ["-q", "-q"];
-  const own = await runTool("dtc", tools.dtc, ["-I", "dtb", "-O", "dts", ...quiet, path], {
-    signal,
-  });
-  const text = new TextDecoder().decode(own.stdout);
+): Promise<CarriageAddresses> {
+  const own = `${path}.qemu`;
+  await run(qemu, dumpArguments(machine, own), { doing: "have QEMU describe its machine", signal });
+  const decompile = [...QUIET, "-I", "dtb", "-O", "dts", own];
+  const text = await run(dtc, decompile, { doing: "read QEMU's device tree", signal });
   const { source, addresses } = smmuSource(parsePciHost(text), machine.board.accelerator);
-  const { stdout } = await runTool("dtc", tools.dtc, ["-I", "dts", "-O", "dtb", ...quiet], {
+  await run(dtc, [...QUIET, "-I", "dts", "-O", "dtb", "-o", path], {
+    doing: "make the guest's device tree",
     input: text + source,
     signal,
   });
-  return { blob: stdout, addresses };
+  return addresses;
 }
 
 /**
  * Writes the source of the SMMU for QEMU's PCI `host`: the node, the map of all requester IDs of buses 0 to 0x7f to equal
  * StreamIDs, and a 32-bit window that ends below the BAR, so that the guest gives that address to nobody. Throws an
- * `QemuError` when the window or the interrupt is not there.
+ * `EnvironmentError` when the window or the interrupt is not there.
  */
 export function smmuSource(host: PciHost, accelerator: Board["accelerator"]): SmmuSource {
   const { cells, bar } = shortenWindow(host.ranges);
@@ -113,13 +107,13 @@ export function smmuSource(host: PciHost, accelerator: Board["accelerator"]): Sm
   return { source, addresses: { ecam: address(host.reg, 0), bar } };
 }
 
-/** Finds QEMU's PCI host in device tree source as `dtc` writes it; throws a `QemuError` when a property is missing. */
+/** Finds QEMU's PCI host in device tree source as `dtc` writes it; throws an `EnvironmentError` when a property is missing. */
 export function parsePciHost(text: string): PciHost {
   const node = text.match(/^\tpcie@10000000 \{$([^{}]*)^\t\};$/m)?.[1] ?? "";
   const cells = (name: string): number[] => {
     const value = node.match(new RegExp(`^\\t\\t${name} = <([^>]*)>;$`, "m"))?.[1];
     if (value === undefined) {
-      throw new QemuError(`Cannot find ${name} of the PCI host in QEMU's device tree`);
+      throw new EnvironmentError(`Cannot find ${name} of the PCI host in QEMU's device tree`);
     }
     return value.split(" ").map(Number);
   };
@@ -140,7 +134,7 @@ export function carriageSpi(interruptMap: readonly number[]): number {
     const isOurs = interruptMap[at] === slot && interruptMap[at + 3] === pin;
     if (isOurs && type === SPI && spi !== undefined) return spi;
   }
-  throw new QemuError("Cannot find the interrupt of the SMMU in QEMU's device tree");
+  throw new EnvironmentError("Cannot find the interrupt of the SMMU in QEMU's device tree");
 }
 
 function shortenWindow(ranges: readonly number[]): { cells: number[]; bar: number } {
@@ -153,7 +147,7 @@ function shortenWindow(ranges: readonly number[]): { cells: number[]; bar: numbe
     cells[at + 6] = bar - base;
     return { cells, bar };
   }
-  throw new QemuError("Cannot find the 32-bit window of the PCI host in QEMU's device tree");
+  throw new EnvironmentError("Cannot find the 32-bit window of the PCI host in QEMU's device tree");
 }
 
 /** Two cells as a number. Bus addresses of 52 bits fit. */

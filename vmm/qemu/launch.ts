@@ -7,7 +7,7 @@ import type { ConsoleLines } from "./console_lines.ts";
 import { type DeviceTreeTools, makeDeviceTree } from "./device_tree.ts";
 import { machineArguments, type MachineConfiguration } from "./machine_arguments.ts";
 import { MachineControl, type MachineEnd, type OnReboot } from "./machine_control.ts";
-import { QemuError } from "./qemu_error.ts";
+import { EnvironmentError } from "../environment_error.ts";
 import { qemuFeatures } from "./qemu_features.ts";
 import { type ConsoleMode, describeEnd, QemuProcess, tiedToUs } from "./qemu_process.ts";
 import type { RuntimeDirectory } from "./runtime_directory.ts";
@@ -94,7 +94,7 @@ export class Machine implements AsyncDisposable {
 
 /**
  * Makes the device tree, starts QEMU, programs the carriage and lets the guest run. When that fails QEMU is gone and an
- * `QemuError` names the step, with QEMU's last words when it had any.
+ * `EnvironmentError` names the step, with QEMU's last words when it had any.
  */
 export async function launch(options: LaunchOptions): Promise<Machine> {
   const { tools, machine, directory, signal } = options;
@@ -104,12 +104,11 @@ export async function launch(options: LaunchOptions): Promise<Machine> {
     qmp: directory.file("qmp.sock"),
     qtest: directory.file("qtest.sock"),
   };
-  const tree = await makeDeviceTree(tools, machine, directory.path, signal);
-  await Deno.writeFile(paths.deviceTree, tree.blob);
+  const addresses = await makeDeviceTree(tools, machine, paths.deviceTree, signal);
   const args = machineArguments(machine, paths, features);
   const process = QemuProcess.start(await tiedToUs(tools.qemu, features), args, options.console);
-  const control = await takeControl(process, paths, tree.addresses, options);
-  const running = new Machine(process, control, tree.addresses);
+  const control = await takeControl(process, paths, addresses, options);
+  const running = new Machine(process, control, addresses);
   const stop = (): void => void running.stop();
   signal?.addEventListener("abort", stop, { once: true });
   running.ended.then(() => signal?.removeEventListener("abort", stop));
@@ -124,7 +123,7 @@ async function takeControl(
 ): Promise<MachineControl> {
   const gone = new AbortController();
   process.exited.then((status) =>
-    gone.abort(new QemuError(`Cannot start QEMU: ${describeEnd(process, status)}`))
+    gone.abort(new EnvironmentError(`Cannot start QEMU: ${describeEnd(process, status)}`))
   );
   const signal = options.signal ? AbortSignal.any([options.signal, gone.signal]) : gone.signal;
   const timeoutMs = options.startTimeoutMs ?? START_MS;
@@ -138,8 +137,8 @@ async function takeControl(
     options.signal?.throwIfAborted();
     if (isGone) throw gone.signal.reason;
     const words = process.lastWords;
-    if (!(error instanceof QemuError) || words === "") throw error;
-    throw new QemuError(`${error.message}; QEMU says: ${words}`);
+    if (!(error instanceof EnvironmentError) || words === "") throw error;
+    throw new EnvironmentError(`${error.message}; QEMU says: ${words}`);
   }
 }
 

@@ -4,7 +4,7 @@
  */
 import { delay } from "@std/async/delay";
 import { lines } from "./lines.ts";
-import { QemuError } from "./qemu_error.ts";
+import { EnvironmentError } from "../environment_error.ts";
 
 /** How long to wait for a program that may still be starting. */
 export interface ConnectOptions {
@@ -27,7 +27,7 @@ export class LineSocket {
   }
 
   /**
-   * Connects to `path`, again and again until somebody listens there. Throws a `QemuError` that names `peer` when the time is
+   * Connects to `path`, again and again until somebody listens there. Throws an `EnvironmentError` that names `peer` when the time is
    * over. Deno 2.9 wants `--allow-read`, `--allow-write` and `--allow-net` for a Unix socket.
    */
   static async connect(peer: string, path: string, options: ConnectOptions): Promise<LineSocket> {
@@ -38,7 +38,9 @@ export class LineSocket {
         return new LineSocket(await Deno.connect({ transport: "unix", path }));
       } catch (error) {
         if (!isNotThereYet(error) || performance.now() >= end) {
-          throw new QemuError(`Cannot connect to ${peer} at ${path}: ${(error as Error).message}`);
+          throw new EnvironmentError(
+            `Cannot connect to ${peer} at ${path}: ${(error as Error).message}`,
+          );
         }
       }
       await delay(RETRY_MS, options.signal ? { signal: options.signal } : {});

@@ -4,7 +4,7 @@
  */
 import type { Board } from "./board.ts";
 import { CARRIAGE, sharesInterrupt } from "./carriage.ts";
-import { QemuError } from "./qemu_error.ts";
+import { EnvironmentError } from "../environment_error.ts";
 import type { QemuFeatures } from "./qemu_features.ts";
 
 /** A PCI function that we serve, on bus 0. Its StreamID is `slot * 8`. */
@@ -45,7 +45,7 @@ export function endpointSlots(count: number): number[] {
   const slots: number[] = [];
   for (let slot = 1; slots.length < count; slot++) {
     if (slot >= CARRIAGE.expanderSlot) {
-      throw new QemuError(`Cannot place ${count} endpoints on one bus`);
+      throw new EnvironmentError(`Cannot place ${count} endpoints on one bus`);
     }
     if (!sharesInterrupt(slot)) slots.push(slot);
   }
@@ -59,7 +59,7 @@ export function dumpArguments(machine: MachineConfiguration, path: string): stri
 
 /**
  * The arguments with which QEMU makes the machine and waits for us: stopped, the console on its standard input and output,
- * and stopped again when the guest reboots or shuts down. Throws a `QemuError` for a configuration that cannot work.
+ * and stopped again when the guest reboots or shuts down. Throws an `EnvironmentError` for a configuration that cannot work.
  */
 export function machineArguments(
   machine: MachineConfiguration,
@@ -135,10 +135,12 @@ function check(machine: MachineConfiguration): void {
   for (const { slot } of machine.endpoints) {
     const place = `Cannot place an endpoint in slot ${slot}`;
     if (!Number.isInteger(slot) || slot < 1 || slot >= CARRIAGE.expanderSlot) {
-      throw new QemuError(`${place}: slots are 1 to ${CARRIAGE.expanderSlot - 1}`);
+      throw new EnvironmentError(`${place}: slots are 1 to ${CARRIAGE.expanderSlot - 1}`);
     }
-    if (sharesInterrupt(slot)) throw new QemuError(`${place}: its interrupt is that of the SMMU`);
-    if (taken.has(slot)) throw new QemuError(`${place}: it is taken`);
+    if (sharesInterrupt(slot)) {
+      throw new EnvironmentError(`${place}: its interrupt is that of the SMMU`);
+    }
+    if (taken.has(slot)) throw new EnvironmentError(`${place}: it is taken`);
     taken.add(slot);
   }
 }

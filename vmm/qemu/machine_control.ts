@@ -49,7 +49,7 @@ export class MachineControl {
   }
 
   /**
-   * Waits for QEMU on its two sockets, programs the carriage and lets the guest run. Throws a `QemuError` when QEMU does not
+   * Waits for QEMU on its two sockets, programs the carriage and lets the guest run. Throws an `EnvironmentError` when QEMU does not
    * come in time, or when the carriage does not answer.
    */
   static async start(

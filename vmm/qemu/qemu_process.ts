@@ -4,13 +4,16 @@
  */
 import { ConsoleLines } from "./console_lines.ts";
 import { lines } from "./lines.ts";
-import { QemuError } from "./qemu_error.ts";
+import { EnvironmentError } from "../environment_error.ts";
 import type { QemuFeatures } from "./qemu_features.ts";
-import { lastLines, runTool, type Tool } from "./tool.ts";
+import { endOf, lastLines, machineTool, run, type Tool } from "../tool.ts";
 
 /** Longest piece of a console line that the reader gets at once, in characters. */
 const LINE_LENGTH = 4096;
 const STDERR_LINES = 20;
+/** Lines of the last words, and their characters. */
+const LAST_WORDS = 4;
+const LAST_WORDS_LENGTH = 1000;
 
 /** Who has QEMU's standard input and output: our reader of lines, or whoever has ours. */
 export type ConsoleMode = "lines" | "inherit";
@@ -31,7 +34,7 @@ export class QemuProcess {
     this.exited = this.#run(isOurs);
   }
 
-  /** Starts `qemu`; throws a `QemuError` when there is no such program. */
+  /** Starts `qemu`; throws an `EnvironmentError` when there is no such program. */
   static start(qemu: Tool, args: readonly string[], mode: ConsoleMode = "lines"): QemuProcess {
     const isOurs = mode === "inherit";
     try {
@@ -44,7 +47,9 @@ export class QemuProcess {
       });
       return new QemuProcess(command.spawn(), isOurs);
     } catch (error) {
-      throw new QemuError(`Cannot start QEMU: ${error instanceof Error ? error.message : error}`);
+      throw new EnvironmentError(
+        `Cannot start QEMU: ${error instanceof Error ? error.message : error}`,
+      );
     }
   }
 
@@ -55,7 +60,8 @@ export class QemuProcess {
 
   /** The last lines of QEMU's standard error but for its warnings, in one line; empty when it printed nothing else. */
   get lastWords(): string {
-    return lastLines(this.#stderr.filter((line) => !line.includes(" warning: ")).join("\n"));
+    const said = this.#stderr.filter((line) => !line.includes(" warning: ")).join("\n");
+    return lastLines(said, LAST_WORDS).join("; ").slice(-LAST_WORDS_LENGTH);
   }
 
   /** Sends a signal; nothing happens when QEMU has ended. */
@@ -91,9 +97,8 @@ export class QemuProcess {
 
 /** How a QEMU ended, in words: `exit status 1: no such file` or `signal SIGKILL`. */
 export function describeEnd(process: QemuProcess, status: Deno.CommandStatus): string {
-  const end = status.signal ? `signal ${status.signal}` : `exit status ${status.code}`;
   const words = process.lastWords;
-  return words === "" ? end : `${end}: ${words}`;
+  return words === "" ? endOf(status) : `${endOf(status)}: ${words}`;
 }
 
 /**
@@ -102,11 +107,11 @@ export function describeEnd(process: QemuProcess, status: Deno.CommandStatus): s
  */
 export async function tiedToUs(qemu: Tool, features: QemuFeatures): Promise<Tool> {
   if (features.canExitWithParent) return qemu;
-  const setpriv: Tool = { command: "setpriv", args: ["--pdeathsig", "KILL"], env: {} };
+  const args = ["--pdeathsig", "KILL"];
   try {
-    await runTool("setpriv", setpriv, ["true"]);
+    await run(machineTool("setpriv"), [...args, "true"], { doing: "tie QEMU to us" });
   } catch {
     return qemu;
   }
-  return { ...qemu, command: "setpriv", args: [...setpriv.args, qemu.command, ...qemu.args] };
+  return { ...qemu, command: "setpriv", args: [...args, qemu.command, ...qemu.args] };
 }

@@ -4,7 +4,7 @@
  */
 import { deadline } from "@std/async/deadline";
 import { type ConnectOptions, LineSocket } from "./line_socket.ts";
-import { QemuError } from "./qemu_error.ts";
+import { EnvironmentError } from "../environment_error.ts";
 
 /** What QEMU tells unasked, such as `SHUTDOWN` or `RESET`. */
 export interface QmpEvent {
@@ -48,7 +48,7 @@ export class Qmp {
   }
 
   /**
-   * Connects to the QMP socket at `path`, waits for the greeting and negotiates. Throws a `QemuError` when QEMU does not listen
+   * Connects to the QMP socket at `path`, waits for the greeting and negotiates. Throws an `EnvironmentError` when QEMU does not listen
    * or does not greet in time: it greets only after all its devices are made.
    */
   static async connect(path: string, options: ConnectOptions): Promise<Qmp> {
@@ -62,13 +62,17 @@ export class Qmp {
     } catch (error) {
       await qmp.close();
       options.signal?.throwIfAborted();
-      throw new QemuError(`Cannot speak with QEMU at ${path}: ${reason(error, options.timeoutMs)}`);
+      throw new EnvironmentError(
+        `Cannot speak with QEMU at ${path}: ${reason(error, options.timeoutMs)}`,
+      );
     }
   }
 
-  /** Executes `command`; returns what QEMU returns, throws a `QemuError` with QEMU's description otherwise. */
+  /** Executes `command`; returns what QEMU returns, throws an `EnvironmentError` with QEMU's description otherwise. */
   async execute(command: string, args?: Readonly<Record<string, unknown>>): Promise<unknown> {
-    if (this.#isClosed) throw new QemuError(`Cannot execute ${command}: the connection is closed`);
+    if (this.#isClosed) {
+      throw new EnvironmentError(`Cannot execute ${command}: the connection is closed`);
+    }
     const id = this.#nextId++;
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
     this.#waiters.set(id, { resolve, reject });
@@ -78,7 +82,7 @@ export class Qmp {
       return (await Promise.all([deadline(promise, ANSWER_MS), sent]))[0];
     } catch (error) {
       promise.catch(() => {});
-      throw new QemuError(`Cannot execute ${command}: ${reason(error, ANSWER_MS)}`);
+      throw new EnvironmentError(`Cannot execute ${command}: ${reason(error, ANSWER_MS)}`);
     } finally {
       this.#waiters.delete(id);
     }
@@ -90,16 +94,16 @@ export class Qmp {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Waits for the next event called `name`; throws a `QemuError` when it does not come in time or QEMU closes. */
+  /** Waits for the next event called `name`; throws an `EnvironmentError` when it does not come in time or QEMU closes. */
   async next(name: string, timeoutMs: number): Promise<QmpEvent> {
     const { promise, resolve, reject } = Promise.withResolvers<QmpEvent>();
     const stop = this.listen((event) => event.event === name && resolve(event));
-    this.closed.then(() => reject(new QemuError("the connection is closed")));
+    this.closed.then(() => reject(new EnvironmentError("the connection is closed")));
     try {
       return await deadline(promise, timeoutMs);
     } catch (error) {
       promise.catch(() => {});
-      throw new QemuError(`Cannot wait for QEMU's ${name}: ${reason(error, timeoutMs)}`);
+      throw new EnvironmentError(`Cannot wait for QEMU's ${name}: ${reason(error, timeoutMs)}`);
     } finally {
       stop();
     }
@@ -119,7 +123,7 @@ export class Qmp {
     }
     this.#isClosed = true;
     this.#socket.close();
-    const error = new QemuError("the connection is closed");
+    const error = new EnvironmentError("the connection is closed");
     this.#greeted.reject(error);
     for (const waiter of this.#waiters.values()) waiter.reject(error);
   }
@@ -133,7 +137,7 @@ export class Qmp {
     if (typeof message.id !== "number") return;
     const waiter = this.#waiters.get(message.id);
     if (message.error) {
-      waiter?.reject(new QemuError(String(message.error.desc ?? "no reason given")));
+      waiter?.reject(new EnvironmentError(String(message.error.desc ?? "no reason given")));
     } else waiter?.resolve(message.return);
   }
 }

@@ -4,7 +4,7 @@
  */
 import { deadline } from "@std/async/deadline";
 import { type ConnectOptions, LineSocket } from "./line_socket.ts";
-import { QemuError } from "./qemu_error.ts";
+import { EnvironmentError } from "../environment_error.ts";
 
 const ANSWER_MS = 10_000;
 
@@ -25,7 +25,7 @@ export class Qtest {
     this.#reading = this.#read();
   }
 
-  /** Connects to the qtest socket at `path`; throws a `QemuError` when nobody listens in time. */
+  /** Connects to the qtest socket at `path`; throws an `EnvironmentError` when nobody listens in time. */
   static async connect(path: string, options: ConnectOptions): Promise<Qtest> {
     return new Qtest(await LineSocket.connect("QEMU's qtest", path, options));
   }
@@ -61,14 +61,14 @@ export class Qtest {
     const answer = await this.#command(command);
     const value = Number(answer);
     if (answer === "" || !Number.isSafeInteger(value)) {
-      throw new QemuError(`Cannot ${command} through qtest: QEMU answered "${answer}"`);
+      throw new EnvironmentError(`Cannot ${command} through qtest: QEMU answered "${answer}"`);
     }
     return value;
   }
 
   async #command(command: string): Promise<string> {
     if (this.#isClosed) {
-      throw new QemuError(`Cannot ${command} through qtest: the connection is closed`);
+      throw new EnvironmentError(`Cannot ${command} through qtest: the connection is closed`);
     }
     const { promise, resolve, reject } = Promise.withResolvers<string>();
     this.#waiters.push({ resolve, reject });
@@ -78,13 +78,13 @@ export class Qtest {
         this.#socket.send(command),
       ]);
       const [status, ...values] = answer.split(" ");
-      if (status !== "OK") throw new QemuError(`QEMU answered "${answer}"`);
+      if (status !== "OK") throw new EnvironmentError(`QEMU answered "${answer}"`);
       return values.join(" ");
     } catch (error) {
       promise.catch(() => {});
       // A late answer would be taken for that of the next command.
       if (error instanceof DOMException) await this.close();
-      throw new QemuError(`Cannot ${command} through qtest: ${reason(error)}`);
+      throw new EnvironmentError(`Cannot ${command} through qtest: ${reason(error)}`);
     }
   }
 
@@ -95,7 +95,7 @@ export class Qtest {
     this.#isClosed = true;
     this.#socket.close();
     for (const waiter of this.#waiters.splice(0)) {
-      waiter.reject(new QemuError("the connection is closed"));
+      waiter.reject(new EnvironmentError("the connection is closed"));
     }
   }
 }

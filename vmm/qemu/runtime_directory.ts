@@ -2,7 +2,7 @@
  * A private directory for the sockets of one machine.
  * @module
  */
-import { QemuError } from "./qemu_error.ts";
+import { EnvironmentError } from "../environment_error.ts";
 
 /** `sun_path` of `struct sockaddr_un` holds 108 bytes with the final zero. Linux `include/uapi/linux/un.h`. */
 const SOCKET_PATH_MAX = 107;
@@ -19,7 +19,7 @@ export class RuntimeDirectory implements AsyncDisposable {
 
   /**
    * Makes one under `parent`, or under `$XDG_RUNTIME_DIR`, or where temporary files live. A parent whose path is too long
-   * for the address of a Unix socket, or that does not exist, is passed over. Throws a `QemuError` when none is left.
+   * for the address of a Unix socket, or that does not exist, is passed over. Throws an `EnvironmentError` when none is left.
    */
   static async make(parent?: string): Promise<RuntimeDirectory> {
     const candidates = parent ? [parent] : [Deno.env.get("XDG_RUNTIME_DIR"), undefined, "/tmp"];
@@ -38,13 +38,13 @@ export class RuntimeDirectory implements AsyncDisposable {
         problem = error instanceof Error ? error.message : String(error);
       }
     }
-    throw new QemuError(`Cannot make a runtime directory: ${problem}`);
+    throw new EnvironmentError(`Cannot make a runtime directory: ${problem}`);
   }
 
   /** The path of the file or socket `name`, of at most 24 characters. */
   file(name: string): string {
     if (name.length > LONGEST_NAME) {
-      throw new QemuError(`Cannot name a socket ${name}: it is too long`);
+      throw new EnvironmentError(`Cannot name a socket ${name}: it is too long`);
     }
     return `${this.path}/${name}`;
   }

@@ -1,17 +1,9 @@
 /**
- * Programs that provisioning runs, on the machine or out of a root of unpacked packages.
- *
- * A newer Debian's program runs on an older system through its own loader and libraries, so a program in a root is the
- * loader with the program as an argument. `LD_LIBRARY_PATH` would do the same but Deno lets no child have it under a
- * partial `--allow-run`.
- *
+ * Other people's programs, run to their end.
  * @module
  */
 
-import { ProvisionError } from "./provision_error.ts";
-
-/** Debian's name of a machine that can be the host. */
-export type HostArchitecture = "amd64" | "arm64";
+import { EnvironmentError } from "./environment_error.ts";
 
 /** How to start a program: `command`, then `args`, then the caller's own arguments, with `env` added. */
 export interface Tool {
@@ -39,57 +31,17 @@ export interface RunOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-const LOADER: Record<HostArchitecture, { triplet: string; file: string }> = {
-  amd64: { triplet: "x86_64-linux-gnu", file: "ld-linux-x86-64.so.2" },
-  arm64: { triplet: "aarch64-linux-gnu", file: "ld-linux-aarch64.so.1" },
-};
-
 const TOOL_LINES_SHOWN = 8;
-
-/** The Debian architecture of this machine; throws a {@link ProvisionError} on any other than amd64 and arm64. */
-export function hostArchitecture(arch: string = Deno.build.arch): HostArchitecture {
-  if (arch === "x86_64") return "amd64";
-  if (arch === "aarch64") return "arm64";
-  throw new ProvisionError(
-    `Cannot provision on ${arch}: Debian's packages are taken for amd64 and arm64 hosts only`,
-  );
-}
-
-/** The folder of a root that holds its libraries, absolute. */
-export function libraryPath(root: string, architecture: HostArchitecture): string {
-  return `${root}/usr/lib/${LOADER[architecture].triplet}`;
-}
-
-/** The file that `--allow-run` has to name for programs in a root. */
-export function loaderPath(root: string, architecture: HostArchitecture): string {
-  return `${libraryPath(root, architecture)}/${LOADER[architecture].file}`;
-}
 
 /** A program of the machine, found on PATH. */
 export function machineTool(name: string): Tool {
   return { name, command: name, args: [], env: {} };
 }
 
-/** A program inside a root; `program` is its path there, such as `usr/sbin/mke2fs`. */
-export function rootTool(
-  root: string,
-  architecture: HostArchitecture,
-  program: string,
-  options: { args?: readonly string[]; env?: Record<string, string> } = {},
-): Tool {
-  const libraries = libraryPath(root, architecture);
-  return {
-    name: program.slice(program.lastIndexOf("/") + 1),
-    command: loaderPath(root, architecture),
-    args: ["--library-path", libraries, `${root}/${program}`, ...options.args ?? []],
-    env: options.env ?? {},
-  };
-}
-
 /**
  * Runs a program to its end and returns its standard output.
  *
- * Throws a {@link ProvisionError} when it cannot be started or fails, and the signal's reason when it was aborted; the
+ * Throws an {@link EnvironmentError} with its last lines when it cannot be started or fails, and the signal's reason when it was aborted; the
  * program is gone by then.
  */
 export async function run(
@@ -106,11 +58,23 @@ export async function run(
   const status = await child.status;
   options.signal?.throwIfAborted();
   if (!status.success) {
-    const said = lastLines(await errors) ?? lastLines(output) ?? [];
-    const end = status.signal === null ? `code ${status.code}` : status.signal;
-    throw new ProvisionError(`Cannot ${options.doing}: ${tool.name} ended with ${end}`, said);
+    const said = [await errors, output].map((text) => lastLines(text, TOOL_LINES_SHOWN));
+    throw new EnvironmentError(
+      `Cannot ${options.doing}: ${tool.name} ended with ${endOf(status)}`,
+      said.find((lines) => lines.length > 0),
+    );
   }
   return output;
+}
+
+/** How a program ended: `exit status 1` or `signal SIGKILL`. */
+export function endOf({ code, signal }: Deno.CommandStatus): string {
+  return signal === null ? `exit status ${code}` : `signal ${signal}`;
+}
+
+/** The last `count` lines of `text` that are not empty. */
+export function lastLines(text: string, count: number): string[] {
+  return text.split("\n").map((line) => line.trimEnd()).filter((line) => line !== "").slice(-count);
 }
 
 function spawn(tool: Tool, args: readonly string[], options: RunOptions): Deno.ChildProcess {
@@ -126,9 +90,9 @@ function spawn(tool: Tool, args: readonly string[], options: RunOptions): Deno.C
     }).spawn();
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) {
-      throw new ProvisionError(`Cannot ${options.doing}: ${tool.command} is not on this machine`);
+      throw new EnvironmentError(`Cannot ${options.doing}: ${tool.command} is not on this machine`);
     }
-    throw new ProvisionError(`Cannot ${options.doing}: ${(error as Error).message}`);
+    throw new EnvironmentError(`Cannot ${options.doing}: ${(error as Error).message}`);
   }
 }
 
@@ -156,9 +120,4 @@ async function collect(
     }
   }
   return text;
-}
-
-function lastLines(text: string): string[] | undefined {
-  const lines = text.split("\n").map((line) => line.trimEnd()).filter((line) => line !== "");
-  return lines.length === 0 ? undefined : lines.slice(-TOOL_LINES_SHOWN);
 }
