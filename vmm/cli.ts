@@ -21,7 +21,7 @@ const COMMANDS: readonly Command[] = [microvm, serve, bench];
 /** Runs a command line and returns its exit code. */
 export async function main(args: readonly string[], io: Io): Promise<number> {
   const [name, ...rest] = args;
-  if (name === undefined || name === "--help" || name === "help") {
+  if (name === undefined || name === "help" || asksForHelp(name)) {
     for (const line of overview()) io.out(line);
     return name === undefined ? EXIT.usage : EXIT.ok;
   }
@@ -30,7 +30,7 @@ export async function main(args: readonly string[], io: Io): Promise<number> {
     io.note(`Cannot run ${name}: the commands are ${COMMANDS.map(({ name }) => name).join(", ")}`);
     return EXIT.usage;
   }
-  if (rest.includes("--help")) {
+  if (rest.some(asksForHelp)) {
     for (const line of helpLines(command)) io.out(line);
     return EXIT.ok;
   }
@@ -39,6 +39,10 @@ export async function main(args: readonly string[], io: Io): Promise<number> {
   } catch (error) {
     return explain(error, io);
   }
+}
+
+function asksForHelp(argument: string): boolean {
+  return argument === "--help" || argument === "-h";
 }
 
 /** One line for what people can do something about; the whole story for a mistake of ours. */
@@ -51,8 +55,7 @@ function explain(error: unknown, io: Io): number {
     io.note(error.message);
     return EXIT.usage;
   }
-  const expected = [EnvironmentError, SystemError, Deno.errors.NotCapable];
-  if (expected.some((kind) => error instanceof kind)) io.note((error as Error).message);
+  if (error instanceof Error && isOfTheHost(error)) io.note(error.message);
   else io.note(`A mistake of ours: ${error instanceof Error ? error.stack : String(error)}`);
   if (error instanceof EnvironmentError) {
     for (const line of error.toolLines) {
@@ -60,6 +63,13 @@ function explain(error: unknown, io: Io): number {
     }
   }
   return EXIT.environment;
+}
+
+/** Whether the reason lies outside our code. Deno gives what a system call refuses a code, such as `ENOSPC`. */
+function isOfTheHost(error: Error): boolean {
+  const kinds = [EnvironmentError, SystemError, Deno.errors.NotCapable];
+  return kinds.some((kind) => error instanceof kind) ||
+    ("code" in error && typeof error.code === "string");
 }
 
 function overview(): string[] {
@@ -73,15 +83,32 @@ function overview(): string[] {
   ];
 }
 
+/** Writes lines; calls `onGone` when nobody reads them any more. */
+function lineWriter(
+  stream: { writeSync(bytes: Uint8Array): number },
+  onGone: () => void,
+): (line: string) => void {
+  const encoder = new TextEncoder();
+  return (line: string): void => {
+    try {
+      const bytes = encoder.encode(`${line}\n`);
+      for (let at = 0; at < bytes.length;) at += stream.writeSync(bytes.subarray(at));
+    } catch (error) {
+      if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+      onGone();
+    }
+  };
+}
+
 if (import.meta.main) {
   const abort = new AbortController();
+  const stop = (): void => abort.abort();
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-    Deno.addSignalListener(signal, () => abort.abort());
+    Deno.addSignalListener(signal, stop);
   }
-  const encoder = new TextEncoder();
   const io: Io = {
-    out: (line) => void Deno.stdout.writeSync(encoder.encode(`${line}\n`)),
-    note: (line) => void Deno.stderr.writeSync(encoder.encode(`${line}\n`)),
+    out: lineWriter(Deno.stdout, stop),
+    note: lineWriter(Deno.stderr, stop),
     signal: abort.signal,
   };
   Deno.exit(await main(Deno.args, io));

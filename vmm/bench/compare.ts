@@ -2,6 +2,7 @@
  * Times two pieces of work in turns, so that both meet the same noise.
  * @module
  */
+import { delay } from "@std/async/delay";
 
 /** Nanoseconds that one call of each took: the median over all turns. */
 export interface Comparison {
@@ -14,15 +15,23 @@ export interface Comparison {
 const WARM_UP_MS = 100;
 const TURN_MS = 4;
 
-/** Runs `subject` and `yardstick` alternately, `turns` times some milliseconds each. */
-export function compare(
+/**
+ * Runs `subject` and `yardstick` alternately, `turns` times some milliseconds each. Throws the reason of `signal` when that is
+ * aborted.
+ */
+export async function compare(
   subject: () => void,
   yardstick: () => void,
+  signal: AbortSignal,
   turns: number = 60,
-): Comparison {
-  const times = [subject, yardstick].map((work) => ({ work, count: calibrate(work), ns: [0] }));
-  for (const each of times) each.ns = [];
+): Promise<Comparison> {
+  const times = [subject, yardstick].map((work) => ({
+    work,
+    count: calibrate(work),
+    ns: [] as number[],
+  }));
   for (let turn = 0; turn < turns; turn++) {
+    await delay(0, { signal });
     for (const { work, count, ns } of times) ns.push(time(work, count));
   }
   const [subjectNs, yardstickNs] = times.map(({ ns }) => median(ns));

@@ -2,7 +2,6 @@
  * What a command of the command line is made of: its flags as data, from which parsing and help follow.
  * @module
  */
-import { parseArgs } from "@std/cli/parse-args";
 
 /** A flag. */
 export interface Flag {
@@ -52,33 +51,32 @@ export class UsageError extends Error {
 
 /** The flags of one invocation. */
 export class Values {
-  readonly #values: Readonly<Record<string, string | boolean | undefined>>;
+  readonly #values: ReadonlyMap<string, string>;
 
-  /** Parsed flags by name. */
-  constructor(values: Readonly<Record<string, string | boolean | undefined>>) {
+  /** Values of the flags that are given, by name; an on-off flag has an empty one. */
+  constructor(values: ReadonlyMap<string, string>) {
     this.#values = values;
   }
 
-  /** Whether an on-off flag is given. */
+  /** Whether a flag is given. */
   on(name: string): boolean {
-    return this.#values[name] === true;
+    return this.#values.has(name);
   }
 
   /** The value of a flag, if it is given. */
   text(name: string): string | undefined {
-    const value = this.#values[name];
-    return typeof value === "string" ? value : undefined;
+    return this.#values.get(name);
   }
 
-  /** The value of a flag as a whole number. Throws `UsageError` when it is none, or out of range. */
-  integer(name: string, otherwise: number, low: number, high: number): number {
+  /** The value of a flag as a whole number, a multiple of `step`. Throws `UsageError` when it is none, or out of range. */
+  integer(name: string, otherwise: number, low: number, high: number, step: number = 1): number {
     const text = this.text(name);
     if (text === undefined) return otherwise;
     const value = Number(text);
-    if (/^\d+$/.test(text) && value >= low && value <= high) return value;
-    throw new UsageError(
-      `Cannot use --${name} ${text}: it is a whole number from ${low} to ${high}`,
-    );
+    const isInRange = value >= low && value <= high && value % step === 0;
+    if (/^\d+$/.test(text) && isInRange) return value;
+    const kind = step === 1 ? "a whole number" : `a multiple of ${step}`;
+    throw new UsageError(`Cannot use --${name} ${text}: it is ${kind} from ${low} to ${high}`);
   }
 
   /** The value of a flag, one of a few. Throws `UsageError` when it is another. */
@@ -91,25 +89,31 @@ export class Values {
   }
 }
 
-/** Parses the arguments after a command's name. Throws `UsageError` naming the first that is wrong. */
-export function parseFlags(command: Command, args: readonly string[]): Values {
-  const names = Object.keys(command.flags);
-  const valued = names.filter((name) => command.flags[name].value !== undefined);
+/**
+ * Parses the arguments after a command's name: `--flag`, `--flag VALUE` or `--flag=VALUE`. Throws `UsageError` naming the first
+ * that is wrong.
+ */
+export function parseFlags({ name: command, flags }: Command, args: readonly string[]): Values {
   const wrong = (what: string): never => {
-    throw new UsageError(`${what}; vsmmu ${command.name} --help lists the flags`);
+    throw new UsageError(`Cannot use ${what}; vsmmu ${command} --help lists the flags`);
   };
-  const parsed = parseArgs([...args], {
-    string: valued,
-    boolean: [...names.filter((name) => !valued.includes(name)), "help"],
-    unknown: (argument: string): boolean => wrong(`Cannot use ${argument}: no such flag`),
-  });
-  for (const name of valued) {
-    if (Array.isArray(parsed[name])) wrong(`Cannot use --${name} more than once`);
-    if (parsed[name] === "" && !args.includes(`--${name}=`)) {
-      wrong(`Cannot use --${name}: it needs a value, ${command.flags[name].value}`);
+  const values = new Map<string, string>();
+  for (let i = 0; i < args.length; i++) {
+    const [, name, joined] = /^--([^=]+)(?:=(.*))?$/s.exec(args[i]) ?? wrong(`"${args[i]}"`);
+    if (!Object.hasOwn(flags, name)) wrong(`--${name}: no such flag`);
+    if (values.has(name)) wrong(`--${name} more than once`);
+    const { value } = flags[name];
+    if (value === undefined) {
+      if (joined !== undefined) wrong(`--${name} with a value: it has none`);
+      values.set(name, "");
+    } else {
+      // What looks like a flag is one: a value that begins so is joined by "=".
+      const isNext = joined === undefined && !args[i + 1]?.startsWith("--");
+      const given = isNext ? args[++i] : joined;
+      values.set(name, given || wrong(`--${name}: it needs a value, ${value}`));
     }
   }
-  return new Values(parsed);
+  return new Values(values);
 }
 
 /** The help text of a command. */

@@ -2,6 +2,7 @@
  * Flags that all commands with a machine have.
  * @module
  */
+import type { InterruptKind } from "../machine.ts";
 import type { ProvisionOptions } from "../provision/provision.ts";
 import type { Flag, Values } from "./command.ts";
 
@@ -23,7 +24,7 @@ export const PARTS_FLAGS: Readonly<Record<string, Flag>> = {
 /** The processors and memory of the guest. */
 export const GUEST_FLAGS: Readonly<Record<string, Flag>> = {
   smp: { value: "N", help: "Processors of the guest, 1 to 64; 2 by default" },
-  memory: { value: "MIB", help: "Memory of the guest; 1024 by default" },
+  memory: { value: "MIB", help: "Memory of the guest, 256 to 65536; 1024 by default" },
   append: { value: "WORDS", help: "Added to the guest kernel's command line" },
   interrupts: { value: "KIND", help: "How the disk interrupts: msix (default) or intx" },
 };
@@ -39,5 +40,24 @@ export function partsOf(values: Values): ProvisionOptions {
     archive: values.text("mirror"),
     verify: values.on("verify"),
     refresh: values.on("refresh"),
+  };
+}
+
+/** A guest as the flags have it. */
+export interface Guest {
+  readonly cpuCount: number;
+  readonly memoryMiB: number;
+  /** Added to the guest kernel's command line. */
+  readonly append: string;
+  readonly interrupts: InterruptKind;
+}
+
+/** What the flags say about the guest. Throws `UsageError`. */
+export function guestOf(values: Values): Guest {
+  return {
+    cpuCount: values.integer("smp", 2, 1, 64),
+    memoryMiB: values.integer("memory", 1024, 256, 65536),
+    append: values.text("append") ?? "",
+    interrupts: values.choice("interrupts", "msix", ["msix", "intx"]),
   };
 }

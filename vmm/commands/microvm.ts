@@ -5,9 +5,10 @@
 import { type MicrovmResult, runMicrovm } from "../microvm.ts";
 import { checkLines, summaryLines } from "../report.ts";
 import { type Command, EXIT, type Io, UsageError, type Values } from "./command.ts";
-import { GUEST_FLAGS, PARTS_FLAGS, partsOf } from "./machine_flags.ts";
+import { GUEST_FLAGS, guestOf, PARTS_FLAGS, partsOf } from "./machine_flags.ts";
 
 const ACTIONS: readonly string[] = ["disk", "fault", "bench", "shell"];
+const LONGEST_S = 86_400;
 
 /** The command. */
 export const microvm: Command = {
@@ -23,9 +24,12 @@ export const microvm: Command = {
     },
     "bench-size": {
       value: "MIB",
-      help: "How much bench reads each time, a multiple of 8; 256 by default",
+      help: "How much bench reads each time, a multiple of 8, at most the disk; 256 by default",
     },
-    timeout: { value: "SECONDS", help: "Ends a guest that takes longer; 300 by default" },
+    timeout: {
+      value: "SECONDS",
+      help: "Ends a guest that takes longer; 300 by default, a day with a shell",
+    },
     quiet: { help: "Do not show the guest's console" },
     json: { help: "Print the result as one JSON object; the console goes to standard error" },
     ...PARTS_FLAGS,
@@ -36,23 +40,24 @@ export const microvm: Command = {
 async function runCommand(values: Values, io: Io): Promise<number> {
   const json = values.on("json");
   const actions = actionsOf(values);
+  const interactive = actions.includes("shell");
+  if (interactive && json) {
+    throw new UsageError("Cannot use --json with a shell: both want standard output");
+  }
   const show = json ? io.note : io.out;
   const result = await runMicrovm({
+    ...guestOf(values),
     parts: partsOf(values),
-    cpuCount: values.integer("smp", 2, 1, 64),
-    memoryMiB: values.integer("memory", 1024, 256, 65536),
-    append: values.text("append") ?? "",
     actions,
-    benchMiB: values.integer("bench-size", 256, 8, 65536),
-    interrupts: values.choice("interrupts", "msix", ["msix", "intx"]),
-    interactive: actions.includes("shell"),
-    timeoutSeconds: values.integer("timeout", 300, 1, 86400),
+    benchMiB: values.integer("bench-size", 256, 8, 65536, 8),
+    interactive,
+    timeoutSeconds: values.integer("timeout", interactive ? LONGEST_S : 300, 1, LONGEST_S),
     console: values.on("quiet") ? () => {} : show,
     progress: io.note,
     signal: io.signal,
   });
-  if (json) io.out(JSON.stringify(result, undefined, 2));
-  else print(result, io);
+  if (json) io.out(JSON.stringify({ ...result, kernel: result.kernel ?? null }, undefined, 2));
+  else for (const line of resultLines(result)) io.out(line);
   return result.ok ? EXIT.ok : EXIT.failed;
 }
 
@@ -66,27 +71,24 @@ function actionsOf(values: Values): string[] {
   return values.on("fault") && !words.includes("fault") ? ["fault", ...words] : words;
 }
 
-function print(result: MicrovmResult, io: Io): void {
-  const { seconds } = result;
-  io.out("");
-  for (const line of summaryLines(result.summary)) io.out(line);
-  io.out("");
-  for (const { direction, bytes, seconds } of result.transfers) {
-    const rate = bytes / seconds / 2 ** 20;
-    io.out(
-      `Guest ${direction}  ${bytes / 2 ** 20} MiB in ${seconds.toFixed(2)} s, ${
-        rate.toFixed(1)
-      } MiB/s`,
-    );
-  }
-  for (const line of checkLines(result.checks)) io.out(line);
-  io.out("");
-  io.out(
-    `${result.ok ? "All held" : "NOT all held"}: QEMU ${result.qemu}, Linux ${
-      result.kernel ?? "?"
-    }; ` +
-      `${seconds.guest.toFixed(1)} s for the guest, ${
-        seconds.provision.toFixed(1)
-      } s to get its parts`,
-  );
+function resultLines(result: MicrovmResult): string[] {
+  const { ok, checks, summary, transfers, qemu, kernel, seconds } = result;
+  return [
+    "",
+    ...summaryLines(summary),
+    "",
+    ...transfers.map(transferLine),
+    ...checkLines(checks),
+    "",
+    `${ok ? "All held" : "NOT all held"}: QEMU ${qemu}, Linux ${kernel ?? "?"}; ` +
+    `${seconds.guest.toFixed(1)} s for the guest, ${
+      seconds.provision.toFixed(1)
+    } s to get its parts`,
+  ];
+}
+
+function transferLine({ direction, bytes, seconds }: MicrovmResult["transfers"][number]): string {
+  const mib = bytes / 2 ** 20;
+  const rate = (mib / seconds).toFixed(1);
+  return `Guest ${direction}  ${mib} MiB in ${seconds.toFixed(2)} s, ${rate} MiB/s`;
 }

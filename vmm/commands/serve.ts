@@ -13,10 +13,9 @@ import { EnvironmentError } from "../environment_error.ts";
 import { qemuFeatures } from "../qemu/qemu_features.ts";
 import { RuntimeDirectory } from "../qemu/runtime_directory.ts";
 import { shellWords } from "../qemu/shell_words.ts";
-import type { Tool } from "../tool.ts";
 import { summaryLines } from "../report.ts";
 import { type Command, EXIT, type Io, type Values } from "./command.ts";
-import { GUEST_FLAGS, PARTS_FLAGS, partsOf } from "./machine_flags.ts";
+import { GUEST_FLAGS, guestOf, PARTS_FLAGS, partsOf } from "./machine_flags.ts";
 
 const POLL_MS = 100;
 const CONTROL_MS = 30_000;
@@ -34,23 +33,20 @@ export const serve: Command = {
   run: runCommand,
 };
 
+/** How somebody else starts QEMU. */
+interface StartOfQemu {
+  readonly command: readonly string[];
+  readonly environment: Readonly<Record<string, string>>;
+}
+
 async function runCommand(values: Values, io: Io): Promise<number> {
   const { signal, note } = io;
+  const { append, ...guest } = guestOf(values);
   const parts = await provision({ ...partsOf(values), progress: note, signal });
   await using directory = await RuntimeDirectory.make(values.text("directory"));
   using working = parts.disk.input ? await workingDisk(parts) : undefined;
-  const commandLine = `console=ttyAMA0 ${values.text("append") ?? ""}`.trim();
-  const plan = planMachine(
-    {
-      cpuCount: values.integer("smp", 2, 1, 64),
-      memoryMiB: values.integer("memory", 1024, 256, 65536),
-      commandLine,
-      interrupts: values.choice("interrupts", "msix", ["msix", "intx"]),
-    },
-    parts,
-    directory,
-    working?.path ?? parts.disk.path,
-  );
+  const choice = { ...guest, commandLine: `console=ttyAMA0 ${append}`.trim() };
+  const plan = planMachine(choice, parts, directory, working?.path ?? parts.disk.path);
   const paths: MachinePaths = {
     deviceTree: directory.file("guest.dtb"),
     qmp: directory.file("qmp.sock"),
@@ -60,17 +56,19 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const addresses = await makeDeviceTree(tools, plan.machine, paths.deviceTree, signal);
   const args = machineArguments(plan.machine, paths, await qemuFeatures(tools.qemu, signal));
   await using devices = await DeviceThread.start(plan.devices, note);
-  announce(
-    values,
-    io,
-    tools.qemu,
-    args,
-    paths,
-    plan.devices.smmuSocketPath,
-    plan.devices.endpoints,
-  );
+  const { command, args: before, env: environment } = tools.qemu;
+  const start = { command: [command, ...before, ...args], environment };
+  if (values.on("json")) {
+    const { smmuSocketPath: smmuSocket, endpoints } = plan.devices;
+    const { deviceTree } = paths;
+    io.out(JSON.stringify({ ...start, deviceTree, smmuSocket, endpoints }, undefined, 2));
+  } else {
+    announce(start, paths, io);
+  }
   const stopped = new AbortController();
-  devices.ended.then((failure) => stopped.abort(new Error(failure ?? "The devices are gone")));
+  devices.ended.then((failure) =>
+    stopped.abort(new EnvironmentError(failure ?? "The devices are gone"))
+  );
   try {
     await controlMachines(paths, addresses, AbortSignal.any([signal, stopped.signal]), note);
   } catch (error) {
@@ -80,28 +78,12 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   return EXIT.ok;
 }
 
-function announce(
-  values: Values,
-  io: Io,
-  qemu: Tool,
-  args: readonly string[],
-  paths: MachinePaths,
-  smmuSocket: string,
-  endpoints: readonly { kind: string; socketPath: string; streamId: number }[],
-): void {
-  const command = [qemu.command, ...qemu.args, ...args];
-  if (values.on("json")) {
-    io.out(JSON.stringify(
-      { command, environment: qemu.env, deviceTree: paths.deviceTree, smmuSocket, endpoints },
-      undefined,
-      2,
-    ));
-    return;
-  }
+/** Says how to start a guest; that alone goes to standard output. */
+function announce({ command, environment }: StartOfQemu, paths: MachinePaths, io: Io): void {
+  const variables = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
   io.note("The devices listen. Start the guest with this, in another terminal:");
   io.note("");
-  const environment = Object.entries(qemu.env).map(([name, value]) => `${name}=${value}`);
-  io.out(shellWords([...environment.length === 0 ? [] : ["env", ...environment], ...command]));
+  io.out(shellWords([...(variables.length === 0 ? [] : ["env", ...variables]), ...command]));
   io.note("");
   io.note(`Device tree: ${paths.deviceTree}`);
   io.note("The SMMU is put in place when QEMU's control sockets appear, and the guest then runs");

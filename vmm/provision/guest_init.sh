@@ -3,7 +3,7 @@
 #
 #   vsmmu.run=disk,fault,bench,shell   actions, in this order; disk by default
 #   vsmmu.iova=0x123456780000          address that `fault` has the DMA test device write to
-#   vsmmu.mib=256                      how much `bench` reads each time, in MiB
+#   vsmmu.mib=256                      how much `bench` reads each time, in MiB; no more than there is
 #
 # What it has to say goes to the kernel's log as "vsmmu: WORD …", so that each line reaches the console whole, in order
 # with the kernel's own and with its timestamp.
@@ -106,6 +106,8 @@ bench() { # Direct, in large blocks of huge pages: the way of DMA, not the guest
   echo always > /sys/kernel/mm/transparent_hugepage/enabled
   echo always > /sys/kernel/mm/transparent_hugepage/defrag
   mib=$(setting mib 256)
+  size=$(($(cat /sys/block/vda/size) >> 11))
+  [ $mib -le $size ] || mib=$((size / 8 * 8))
   for round in 1 2 3 4 5; do # The host takes the seconds from the timestamps of begin and end.
     say "begin read"
     quietly dd if=/dev/vda of=/dev/null bs=8M count=$((mib / 8)) iflag=direct

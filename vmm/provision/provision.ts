@@ -126,11 +126,15 @@ async function checkOwnFiles(
 async function checkReadable(path: string, what: string): Promise<void> {
   try {
     using file = await Deno.open(path);
-    if ((await file.stat()).size > 0) return;
+    const { isFile, size } = await file.stat();
+    if (isFile && size > 0) return;
+    throw new EnvironmentError(
+      `Cannot use the ${what} ${path}: it is ${isFile ? "empty" : "not a file"}`,
+    );
   } catch (error) {
+    if (error instanceof EnvironmentError) throw error;
     throw new EnvironmentError(`Cannot read the ${what} ${path}: ${(error as Error).message}`);
   }
-  throw new EnvironmentError(`Cannot use the ${what} ${path}: it is empty`);
 }
 
 async function ownInitramfs(

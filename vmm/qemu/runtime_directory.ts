@@ -35,7 +35,7 @@ export class RuntimeDirectory implements AsyncDisposable {
         await Deno.remove(path);
         problem = `${path} is too long for the address of a socket`;
       } catch (error) {
-        problem = error instanceof Error ? error.message : String(error);
+        problem = `${candidate ?? "the folder of temporary files"}: ${(error as Error).message}`;
       }
     }
     throw new EnvironmentError(`Cannot make a runtime directory: ${problem}`);
