@@ -4,6 +4,7 @@
  */
 import { EventFd } from "../uapi/eventfd.ts";
 import { Counters } from "./counters.ts";
+import { EnvironmentError } from "./environment_error.ts";
 import type { DeviceConfiguration } from "./machine.ts";
 
 /** What the main thread tells the device thread, once. */
@@ -61,14 +62,14 @@ export class DeviceThread implements AsyncDisposable {
     worker.postMessage(start);
   }
 
-  /** Starts the thread; resolves when all sockets listen. Throws an `Error` that says what could not be done. */
+  /** Starts the thread; resolves when all sockets listen. Throws an `EnvironmentError` that says what could not be done. */
   static async start(
     configuration: DeviceConfiguration,
     log: (line: string) => void,
   ): Promise<DeviceThread> {
     const thread = new DeviceThread(configuration, log);
     const failure = await Promise.race([thread.#ready.promise, thread.ended]);
-    if (typeof failure === "string") throw new Error(failure);
+    if (typeof failure === "string") throw new EnvironmentError(failure);
     return thread;
   }
 

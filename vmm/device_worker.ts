@@ -2,6 +2,7 @@
  * The device thread: one synchronous loop over sockets and eventfds.
  * @module
  */
+import { SystemError } from "../uapi/errno.ts";
 import { Fd } from "../uapi/fd.ts";
 import { POLL, Poller } from "../uapi/poll.ts";
 import { Counters } from "./counters.ts";
@@ -18,7 +19,8 @@ scope.onmessage = ({ data }): void => {
     serve(data);
     scope.postMessage({ kind: "ended" });
   } catch (error) {
-    const failure = error instanceof Error ? error.message : String(error);
+    const isExpected = error instanceof SystemError || error instanceof RangeError;
+    const failure = isExpected ? error.message : `A mistake of ours: ${(error as Error).stack}`;
     scope.postMessage({ kind: "ended", failure });
   }
 };

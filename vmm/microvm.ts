@@ -13,7 +13,7 @@ import {
   type Expectations,
 } from "./guest_checks.ts";
 import type { InterruptKind } from "./machine.ts";
-import { planMachine } from "./machine_plan.ts";
+import { type MachinePlan, planMachine } from "./machine_plan.ts";
 import { checkFileSystem, readBack } from "./provision/disk.ts";
 import { GuestConsole, type GuestEvent } from "./provision/guest_console.ts";
 import {
@@ -80,7 +80,19 @@ export interface MicrovmResult {
 /** Where the fault has the DMA test device write. */
 const FAULT_IOVA = 0x1234_5678_0000n;
 
-/** Runs a guest to its end. Throws an `Error` with a line for people when it cannot start. */
+/** What was seen of a guest. */
+interface GuestRun {
+  /** What it said, as far as it was meant for us. */
+  readonly events: readonly GuestEvent[];
+  readonly end: MachineEnd;
+  readonly summary: Summary;
+  readonly reboots: number;
+}
+
+/**
+ * Runs a guest to its end. Throws an `EnvironmentError` when it cannot start, `SystemError` when the host refuses something,
+ * and the signal's reason.
+ */
 export async function runMicrovm(options: MicrovmOptions): Promise<MicrovmResult> {
   const began = performance.now();
   const { progress, signal } = options;
@@ -91,26 +103,8 @@ export async function runMicrovm(options: MicrovmOptions): Promise<MicrovmResult
   const imagePath = working?.path ?? parts.disk.path;
   const commandLine = commandLineOf(options);
   const plan = planMachine({ ...options, commandLine }, parts, directory, imagePath);
-  const events: GuestEvent[] = [];
-  await using devices = await DeviceThread.start(plan.devices, progress);
-  progress(`Starting QEMU ${parts.qemu.version} with ${parts.kernel.path}`);
-  await using guest = await launch({
-    tools: { qemu: parts.qemu.tool, dtc: parts.tools.dtc },
-    machine: plan.machine,
-    directory,
-    console: options.interactive ? "inherit" : "lines",
-    signal,
-  });
-  const failed = devices.ended.then((failure) => {
-    if (failure !== undefined) progress(failure);
-    return guest.stop();
-  });
-  const end = await watch(guest, options, events);
-  await Promise.race([guest.stop(), failed]);
-  const summary = devices.counters.summary();
-  await devices.stop();
+  const run = await runGuest(options, parts, plan, directory);
   const ended = performance.now();
-  signal.throwIfAborted();
   const expected: Expectations = {
     actions: options.actions,
     commandLine,
@@ -118,7 +112,8 @@ export async function runMicrovm(options: MicrovmOptions): Promise<MicrovmResult
     disk: plan.disk,
     fault: { streamId: plan.dmaTest.streamId, iova: FAULT_IOVA },
   };
-  const checks = await judge(options, parts, expected, imagePath, events, end, summary);
+  const checks = await judge(options, parts, expected, imagePath, run);
+  const { events, summary, reboots } = run;
   return {
     ok: checks.every(({ ok }) => ok),
     checks,
@@ -130,13 +125,40 @@ export async function runMicrovm(options: MicrovmOptions): Promise<MicrovmResult
     ),
     kernel: events.find((event) => event.kind === "kernel")?.release,
     qemu: parts.qemu.version,
-    reboots: guest.reboots,
+    reboots,
     seconds: {
       provision: (provisioned - began) / 1000,
       guest: (ended - provisioned) / 1000,
       total: (performance.now() - began) / 1000,
     },
   };
+}
+
+/** Runs the devices and the machine until the machine ends; nothing of either is left. */
+async function runGuest(
+  options: MicrovmOptions,
+  parts: Provisioned,
+  plan: MachinePlan,
+  directory: RuntimeDirectory,
+): Promise<GuestRun> {
+  const { progress, signal } = options;
+  await using devices = await DeviceThread.start(plan.devices, progress);
+  progress(`Starting QEMU ${parts.qemu.version} with ${parts.kernel.path}`);
+  await using guest = await launch({
+    tools: { qemu: parts.qemu.tool, dtc: parts.tools.dtc },
+    machine: plan.machine,
+    directory,
+    console: options.interactive ? "inherit" : "lines",
+    signal,
+  });
+  devices.ended.then((failure) => {
+    if (failure !== undefined) progress(failure);
+    guest.stop();
+  });
+  const { events, end } = await watch(guest, options);
+  const summary = devices.counters.summary();
+  signal.throwIfAborted();
+  return { events, end, summary, reboots: guest.reboots };
 }
 
 function commandLineOf({ actions, benchMiB, append }: MicrovmOptions): string {
@@ -151,9 +173,9 @@ function commandLineOf({ actions, benchMiB, append }: MicrovmOptions): string {
 async function watch(
   guest: Machine,
   options: MicrovmOptions,
-  events: GuestEvent[],
-): Promise<MachineEnd> {
+): Promise<{ events: GuestEvent[]; end: MachineEnd }> {
   const parser = new GuestConsole();
+  const events: GuestEvent[] = [];
   const { promise: late, resolve } = Promise.withResolvers<MachineEnd>();
   const { timeoutSeconds } = options;
   const timer = setTimeout(() => {
@@ -167,10 +189,10 @@ async function watch(
     }
   })();
   try {
-    const end = await Promise.race([guest.ended, late]);
+    const end = await Promise.race([guest.ended, late, reading.then(() => guest.ended)]);
     await guest.stop();
     await reading;
-    return end;
+    return { events, end };
   } finally {
     clearTimeout(timer);
   }
@@ -181,9 +203,7 @@ async function judge(
   parts: Provisioned,
   expected: Expectations,
   imagePath: string,
-  events: readonly GuestEvent[],
-  end: MachineEnd,
-  summary: Summary,
+  { events, end, summary }: GuestRun,
 ): Promise<Check[]> {
   const checks: Check[] = [{
     name: "The guest powered off",
@@ -194,7 +214,7 @@ async function judge(
   if (options.parts.initrd !== undefined || options.interactive) return checks;
   checks.unshift(...checkGuest(events, expected));
   if (expected.actions.includes("disk") && expected.input !== undefined) {
-    checks.push(...await checkImage(parts, imagePath, events));
+    checks.push(...await checkImage(parts, imagePath, events, options.signal));
   }
   return [...checks, ...checkDevice(summary, expected)];
 }
@@ -203,23 +223,14 @@ async function checkImage(
   parts: Provisioned,
   imagePath: string,
   events: readonly GuestEvent[],
+  signal: AbortSignal,
 ): Promise<Check[]> {
-  const attempt = async (action: () => Promise<string>): Promise<[boolean, string]> => {
-    try {
-      return [true, await action()];
-    } catch (error) {
-      if (error instanceof EnvironmentError) {
-        return [false, [error.message, ...error.toolLines].join("; ")];
-      }
-      throw error;
-    }
-  };
   const [isClean, found] = await attempt(async () => {
-    await checkFileSystem(parts.tools, imagePath);
+    await checkFileSystem(parts.tools, imagePath, signal);
     return "e2fsck finds nothing";
   });
   const [isThere, digest] = await attempt(async () =>
-    (await readBack(parts.tools, imagePath, "/data/output.bin")).sha256
+    (await readBack(parts.tools, imagePath, "/data/output.bin", signal)).sha256
   );
   return [
     { name: "The file system of the image is clean", ok: isClean, seen: found },
@@ -227,4 +238,14 @@ async function checkImage(
       ? checkOutput(events, digest)
       : { name: "The file that the guest wrote is in the image", ok: false, seen: digest },
   ];
+}
+
+/** What an action found, or why it could not. */
+async function attempt(action: () => Promise<string>): Promise<[boolean, string]> {
+  try {
+    return [true, await action()];
+  } catch (error) {
+    if (!(error instanceof EnvironmentError)) throw error;
+    return [false, [error.message, ...error.toolLines].join("; ")];
+  }
 }

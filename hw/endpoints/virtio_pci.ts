@@ -10,6 +10,7 @@ import { IntxPin } from "../pci/intx.ts";
 import { Msix } from "../pci/msix.ts";
 import {
   configAccessCapability,
+  type Location,
   notifyCapability,
   structureCapability,
 } from "./virtio_capabilities.ts";
@@ -142,14 +143,7 @@ export class VirtioPci implements PciFunction {
 
   #makeConfig(): ConfigSpace {
     const device = this.#device;
-    const at = (
-      offset: number,
-      length: number,
-    ): { bar: number; offset: number; length: number } => ({
-      bar: 0,
-      offset,
-      length,
-    });
+    const at = (offset: number, length: number): Location => ({ bar: 0, offset, length });
     return new ConfigSpace({
       vendorId: 0x1af4,
       deviceId: 0x1040 + device.deviceType,
