@@ -47,12 +47,19 @@ export function checkGuest(events: readonly GuestEvent[], expected: Expectations
   const checks = [checkProbe(events), checkGroup(events, expected)];
   if (expected.actions.includes("disk")) checks.push(...checkDisk(events, expected));
   if (expected.actions.includes("fault")) checks.push(...checkFault(events, expected));
-  const failure = events.find((event) => event.kind === "fail");
+  const failure =
+    events.flatMap((event) =>
+      event.kind === "fail"
+        ? [event.reason]
+        : event.kind === "panic"
+        ? [`Kernel panic: ${event.reason}`]
+        : []
+    )[0];
   const done = events.some((event) => event.kind === "done");
   checks.push({
     name: "The guest did all it was told",
     ok: done && failure === undefined,
-    seen: failure?.kind === "fail" ? failure.reason : done ? "done" : "it ended before it was done",
+    seen: failure ?? (done ? "done" : "it ended before it was done"),
   });
   return checks;
 }

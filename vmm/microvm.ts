@@ -77,6 +77,8 @@ export interface MicrovmResult {
   readonly seconds: { readonly provision: number; readonly guest: number; readonly total: number };
 }
 
+/** How long a kernel that panics may go on printing why. */
+const PANIC_MS = 1000;
 /** Where the fault has the DMA test device write. */
 const FAULT_IOVA = 0x1234_5678_0000n;
 
@@ -169,27 +171,35 @@ function commandLineOf({ actions, benchMiB, append }: MicrovmOptions): string {
   return words.join(" ");
 }
 
-/** Reads the console until the machine ends, or its time is over. */
+/** Reads the console until the machine ends, its kernel panics, or its time is over. */
 async function watch(
   guest: Machine,
   options: MicrovmOptions,
 ): Promise<{ events: GuestEvent[]; end: MachineEnd }> {
   const parser = new GuestConsole();
   const events: GuestEvent[] = [];
-  const { promise: late, resolve } = Promise.withResolvers<MachineEnd>();
+  const { promise: given, resolve } = Promise.withResolvers<MachineEnd>();
+  const giveUp = (message: string): void => resolve({ cause: "failed", message });
   const { timeoutSeconds } = options;
-  const timer = setTimeout(() => {
-    resolve({ cause: "failed", message: `The guest did not end within ${timeoutSeconds} seconds` });
+  let timer = setTimeout(() => {
+    const { reboots } = guest;
+    const count = reboots === 1 ? "once" : `${reboots} times`;
+    const note = reboots === 0 ? "" : `; it rebooted ${count}`;
+    giveUp(`The guest did not end within ${timeoutSeconds} seconds${note}`);
   }, timeoutSeconds * 1000);
   const reading = (async (): Promise<void> => {
     for await (const line of guest.console) {
       options.console(line);
       const event = parser.push(line);
-      if (event !== undefined) events.push(event);
+      if (event === undefined) continue;
+      events.push(event);
+      if (event.kind !== "panic") continue;
+      clearTimeout(timer);
+      timer = setTimeout(() => giveUp(`Kernel panic: ${event.reason}`), PANIC_MS);
     }
   })();
   try {
-    const end = await Promise.race([guest.ended, late, reading.then(() => guest.ended)]);
+    const end = await Promise.race([guest.ended, given, reading.then(() => guest.ended)]);
     await guest.stop();
     await reading;
     return { events, end };

@@ -51,6 +51,8 @@ export type GuestEvent =
     }
     /** The guest gave up. */
     | { readonly kind: "fail"; readonly reason: string }
+    /** The kernel gave up. */
+    | { readonly kind: "panic"; readonly reason: string }
     /** All actions went well. */
     | { readonly kind: "done" }
   );
@@ -102,7 +104,7 @@ export class GuestConsole {
 
   #kernels(text: string): Body | undefined {
     const panic = /^Kernel panic - not syncing: (.*)$/.exec(text);
-    if (panic !== null) return { kind: "fail", reason: `Kernel panic: ${panic[1]}` };
+    if (panic !== null) return { kind: "panic", reason: panic[1] };
     const smmu = /^arm-smmu-v3 (\S+): (.*)$/.exec(text);
     if (smmu === null) return undefined;
     const [, device, said] = smmu;
