@@ -100,7 +100,7 @@ export async function runMicrovm(options: MicrovmOptions): Promise<MicrovmResult
   const { progress, signal } = options;
   const parts = await provision({ ...options.parts, progress, signal });
   const provisioned = performance.now();
-  await using directory = await RuntimeDirectory.make();
+  using directory = await RuntimeDirectory.make();
   using working = parts.disk.input ? await workingDisk(parts) : undefined;
   const imagePath = working?.path ?? parts.disk.path;
   const commandLine = commandLineOf(options);

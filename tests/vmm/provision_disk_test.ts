@@ -37,8 +37,9 @@ Deno.test("WorkingDisk leaves the pristine image as it was and goes at the end o
 Deno.test("WorkingDisk.copy() removes copies whose owner is gone and no others", () =>
   inFolder(async (folder) => {
     await Deno.writeTextFile(`${folder}/pristine`, "pristine");
-    await Deno.mkdir(`${folder}/runs/1-killed`, { recursive: true });
+    await Deno.mkdir(`${folder}/runs/1-killed`, { recursive: true, mode: 0o700 });
     await Deno.writeTextFile(`${folder}/runs/1-killed/disk.img`, "left behind");
+    await Deno.writeTextFile(`${folder}/runs/1-killed/lock`, "1\n");
     using first = await WorkingDisk.copy(`${folder}/pristine`, `${folder}/runs`);
     using second = await WorkingDisk.copy(`${folder}/pristine`, `${folder}/runs`);
     assertEquals(names(`${folder}/runs`).length, 2);

@@ -88,7 +88,7 @@ Deno.test({
   name: `launch() lets a guest find the SMMU, also after it has rebooted ${NEEDS}`,
   ignore,
   async fn(): Promise<void> {
-    await using directory = await RuntimeDirectory.make();
+    using directory = await RuntimeDirectory.make();
     await using carrier = await Carrier.start(directory.file("smmu.sock"));
     await using machine = await launch(options(directory));
     assert(carrier.reads > 0, "the start reads IDR0");
@@ -112,7 +112,7 @@ Deno.test({
   name: `launch() ends the machine where a guest would reboot, when told to ${NEEDS}`,
   ignore,
   async fn(): Promise<void> {
-    await using directory = await RuntimeDirectory.make();
+    using directory = await RuntimeDirectory.make();
     await using _carrier = await Carrier.start(directory.file("smmu.sock"));
     const machine = await launch(options(directory, {}, { onReboot: "end" }));
     assertEquals(await machine.ended, { cause: "reboot" });
@@ -124,7 +124,7 @@ Deno.test({
   name: `launch() notices a killed QEMU, and obeys its signal ${NEEDS}`,
   ignore,
   async fn(t): Promise<void> {
-    await using directory = await RuntimeDirectory.make();
+    using directory = await RuntimeDirectory.make();
     await using _carrier = await Carrier.start(directory.file("smmu.sock"));
     await t.step("killed", async () => {
       const machine = await launch(options(directory));
@@ -156,7 +156,7 @@ Deno.test({
   name: `launch() says why QEMU does not start ${NEEDS}`,
   ignore,
   async fn(t): Promise<void> {
-    await using directory = await RuntimeDirectory.make();
+    using directory = await RuntimeDirectory.make();
     const cases: { name: string; machine: Partial<MachineConfiguration>; says: string }[] = [
       { name: "no server", machine: {}, says: "Cannot start QEMU: exit status 1: " },
       {

@@ -59,7 +59,7 @@ Deno.test("RuntimeDirectory is private, short enough, and goes", async () => {
   const parent = await Deno.makeTempDir();
   let path;
   {
-    await using directory = await RuntimeDirectory.make(parent);
+    using directory = await RuntimeDirectory.make(parent);
     path = directory.path;
     assertEquals((await Deno.stat(path)).mode! & 0o777, 0o700);
     assertMatch(directory.file("qmp.sock"), /^\/.*\/vsmmu-[^/]*\/qmp\.sock$/);

@@ -43,7 +43,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const { signal, note } = io;
   const { append, ...guest } = guestOf(values);
   const parts = await provision({ ...partsOf(values), progress: note, signal });
-  await using directory = await RuntimeDirectory.make(values.text("directory"));
+  using directory = await RuntimeDirectory.make(values.text("directory"));
   using working = parts.disk.input ? await workingDisk(parts) : undefined;
   const choice = { ...guest, commandLine: `console=ttyAMA0 ${append}`.trim() };
   const plan = planMachine(choice, parts, directory, working?.path ?? parts.disk.path);

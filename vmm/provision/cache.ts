@@ -7,7 +7,7 @@
  * @module
  */
 
-import { FileLock } from "./file_lock.ts";
+import { FileLock } from "../file_lock.ts";
 import { findDamage, readManifest, writeManifest } from "./manifest.ts";
 import { EnvironmentError } from "../environment_error.ts";
 

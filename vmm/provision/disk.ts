@@ -5,8 +5,8 @@
  * @module
  */
 
+import { OwnFolder } from "../own_folder.ts";
 import { type Artefact, type Cache, removeTree } from "./cache.ts";
-import { FileLock } from "./file_lock.ts";
 import { sha256, sha256File } from "./manifest.ts";
 import { EnvironmentError } from "../environment_error.ts";
 import type { HostTools } from "./qemu.ts";
@@ -74,23 +74,21 @@ export async function checkOwnDisk(path: string): Promise<void> {
 export class WorkingDisk implements Disposable {
   /** The copy. */
   readonly path: string;
-  readonly #folder: string;
-  readonly #lock: FileLock;
+  readonly #folder: OwnFolder;
 
-  private constructor(folder: string, lock: FileLock) {
-    this.path = `${folder}/${DISK_NAME}`;
+  private constructor(folder: OwnFolder) {
+    this.path = `${folder.path}/${DISK_NAME}`;
     this.#folder = folder;
-    this.#lock = lock;
   }
 
   /** Copies `pristine` into a new folder below `runs` and removes the copies of runs that were killed. */
   static async copy(pristine: string, runs: string): Promise<WorkingDisk> {
     await Deno.mkdir(runs, { recursive: true, mode: 0o700 });
-    await removeAbandoned(runs);
-    const folder = `${runs}/${Deno.pid}-${crypto.randomUUID()}`;
-    await Deno.mkdir(folder, { mode: 0o700 });
-    const lock = FileLock.tryTake(`${folder}/lock`)!;
-    const disk = new WorkingDisk(folder, lock);
+    const path = `${runs}/${Deno.pid}-${crypto.randomUUID()}`;
+    await Deno.mkdir(path, { mode: 0o700 });
+    const folder = OwnFolder.take(path);
+    folder.removeAbandoned("");
+    const disk = new WorkingDisk(folder);
     try {
       await Deno.copyFile(pristine, disk.path);
       return disk;
@@ -102,8 +100,7 @@ export class WorkingDisk implements Disposable {
 
   /** Removes the copy. */
   [Symbol.dispose](): void {
-    Deno.removeSync(this.#folder, { recursive: true });
-    this.#lock.release();
+    this.#folder.remove();
   }
 }
 
@@ -134,18 +131,6 @@ export async function readBack(
     throw new EnvironmentError(`Cannot find ${path} in ${image}`);
   } finally {
     await removeTree(copy);
-  }
-}
-
-async function removeAbandoned(runs: string): Promise<void> {
-  for (const { name } of [...Deno.readDirSync(runs)]) {
-    try {
-      using lock = FileLock.tryTake(`${runs}/${name}/lock`);
-      if (lock !== undefined) await removeTree(`${runs}/${name}`);
-    } catch (error) {
-      // Another run removes the same one.
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    }
   }
 }
 

@@ -14,6 +14,7 @@ const POLL_MS = 100;
 /** An exclusive lock on a file; freed by `release`, by `using`, or by the end of the process. */
 export class FileLock implements Disposable {
   readonly #file: Deno.FsFile;
+  #isReleased = false;
 
   private constructor(file: Deno.FsFile) {
     this.#file = file;
@@ -21,7 +22,17 @@ export class FileLock implements Disposable {
 
   /** Takes the lock, or returns `undefined` when another owner has it. The file is made when missing. */
   static tryTake(path: string): FileLock | undefined {
-    const file = Deno.openSync(path, { read: true, write: true, create: true, mode: 0o600 });
+    return FileLock.#lock(
+      Deno.openSync(path, { read: true, write: true, create: true, mode: 0o600 }),
+    );
+  }
+
+  /** The same for a file that must be there. */
+  static tryTakeOld(path: string): FileLock | undefined {
+    return FileLock.#lock(Deno.openSync(path, { read: true, write: true }));
+  }
+
+  static #lock(file: Deno.FsFile): FileLock | undefined {
     if (!file.tryLockSync(true)) {
       file.close();
       return undefined;
@@ -48,8 +59,10 @@ export class FileLock implements Disposable {
     }
   }
 
-  /** Frees the lock; the file stays. */
+  /** Frees the lock; the file stays. Safe to repeat. */
   release(): void {
+    if (this.#isReleased) return;
+    this.#isReleased = true;
     this.#file.close();
   }
 

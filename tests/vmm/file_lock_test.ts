@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { FileLock } from "../../vmm/provision/file_lock.ts";
+import { FileLock } from "../../vmm/file_lock.ts";
 
 async function withLockPath(body: (path: string) => Promise<void>): Promise<void> {
   const folder = await Deno.makeTempDir();
@@ -12,7 +12,7 @@ async function withLockPath(body: (path: string) => Promise<void>): Promise<void
 
 /** Another process that takes the lock, says so, and keeps it until it is killed. */
 async function otherOwner(path: string): Promise<Deno.ChildProcess> {
-  const module = new URL("../../vmm/provision/file_lock.ts", import.meta.url);
+  const module = new URL("../../vmm/file_lock.ts", import.meta.url);
   const code = `import { FileLock } from "${module}";
     const lock = FileLock.tryTake(${JSON.stringify(path)});
     Deno.stdout.writeSync(new TextEncoder().encode(lock ? "taken" : "busy"));
