@@ -26,6 +26,7 @@ import { EnvironmentError } from "./environment_error.ts";
 import { launch, type Machine } from "./qemu/launch.ts";
 import type { MachineEnd } from "./qemu/machine_control.ts";
 import { RuntimeDirectory } from "./qemu/runtime_directory.ts";
+import { Recording } from "./trace/recording.ts";
 
 /** What a run is to be. */
 export interface MicrovmOptions {
@@ -45,6 +46,8 @@ export interface MicrovmOptions {
   readonly interrupts: InterruptKind;
   /** Choices among the features of the SMMU. */
   readonly features?: Partial<Features>;
+  /** Path of a trace to be recorded. */
+  readonly record?: string | undefined;
   /** The guest has our standard input and output. */
   readonly interactive: boolean;
   /** Seconds after which a guest that has not ended is ended. */
@@ -92,7 +95,15 @@ export async function runMicrovm(options: MicrovmOptions): Promise<MicrovmResult
   const commandLine = commandLineOf(options);
   const plan = planMachine({ ...options, commandLine }, parts, directory, imagePath);
   const events: GuestEvent[] = [];
-  await using devices = await DeviceThread.start(plan.devices, progress);
+  using recording = options.record === undefined ? undefined : new Recording(options.record, {
+    kernel: parts.kernel.path.split("/").at(-2) ?? "",
+    commandLine,
+    cpuCount: String(options.cpuCount),
+  });
+  await using devices = await DeviceThread.start(
+    { ...plan.devices, ...(recording ? { recording: recording.configuration } : {}) },
+    progress,
+  );
   progress(`Starting QEMU ${parts.qemu.version} with ${parts.kernel.path}`);
   await using guest = await launch({
     tools: { qemu: parts.qemu.tool, dtc: parts.tools.dtc },
@@ -109,6 +120,7 @@ export async function runMicrovm(options: MicrovmOptions): Promise<MicrovmResult
   await Promise.race([guest.stop(), failed]);
   const summary = devices.counters.summary();
   await devices.stop();
+  await recording?.finish();
   const ended = performance.now();
   signal.throwIfAborted();
   const expected: Expectations = {

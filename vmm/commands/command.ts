@@ -27,6 +27,8 @@ export interface Command {
   /** One sentence. */
   readonly summary: string;
   readonly flags: Readonly<Record<string, Flag>>;
+  /** What it takes besides flags, such as `FILE…`; nothing when absent. */
+  readonly operands?: string;
   /** Runs it; returns one of `EXIT`. */
   run(values: Values, io: Io): Promise<number>;
 }
@@ -52,11 +54,17 @@ export class UsageError extends Error {
 
 /** The flags of one invocation. */
 export class Values {
+  /** What was given besides flags. */
+  readonly operands: readonly string[];
   readonly #values: Readonly<Record<string, string | boolean | undefined>>;
 
-  /** Parsed flags by name. */
-  constructor(values: Readonly<Record<string, string | boolean | undefined>>) {
+  /** Parsed flags by name, and the operands. */
+  constructor(
+    values: Readonly<Record<string, string | boolean | undefined>>,
+    operands: readonly string[] = [],
+  ) {
     this.#values = values;
+    this.operands = operands;
   }
 
   /** Whether an on-off flag is given. */
@@ -101,7 +109,9 @@ export function parseFlags(command: Command, args: readonly string[]): Values {
   const parsed = parseArgs([...args], {
     string: valued,
     boolean: [...names.filter((name) => !valued.includes(name)), "help"],
-    unknown: (argument: string): boolean => wrong(`Cannot use ${argument}: no such flag`),
+    unknown: (argument: string, key?: string): boolean =>
+      (key === undefined && command.operands !== undefined) ||
+      wrong(`Cannot use ${argument}: no such flag`),
   });
   for (const name of valued) {
     if (Array.isArray(parsed[name])) wrong(`Cannot use --${name} more than once`);
@@ -109,7 +119,11 @@ export function parseFlags(command: Command, args: readonly string[]): Values {
       wrong(`Cannot use --${name}: it needs a value, ${command.flags[name].value}`);
     }
   }
-  return new Values(parsed);
+  const operands: string[] = parsed._.map(String);
+  if (command.operands !== undefined && operands.length === 0) {
+    wrong(`Cannot ${command.name} nothing: it needs ${command.operands}`);
+  }
+  return new Values(parsed, operands);
 }
 
 /** The help text of a command. */
