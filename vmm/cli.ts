@@ -13,10 +13,11 @@ import {
 } from "./commands/command.ts";
 import { bench } from "./commands/bench.ts";
 import { microvm } from "./commands/microvm.ts";
+import { replay } from "./commands/replay.ts";
 import { serve } from "./commands/serve.ts";
 import { EnvironmentError } from "./environment_error.ts";
 
-const COMMANDS: readonly Command[] = [microvm, serve, bench];
+const COMMANDS: readonly Command[] = [microvm, serve, replay, bench];
 
 /** Runs a command line and returns its exit code. */
 export async function main(args: readonly string[], io: Io): Promise<number> {

@@ -9,13 +9,16 @@ import { VirtioPci } from "../hw/endpoints/virtio_pci.ts";
 import { GuestRam } from "../hw/guest_memory.ts";
 import type { PciFunction } from "../hw/pci/function.ts";
 import { RegisterCarrier } from "../hw/pci/register_carrier.ts";
-import type { Features } from "../hw/smmuv3/features.ts";
+import { type Features, features } from "../hw/smmuv3/features.ts";
 import { SmmuV3 } from "../hw/smmuv3/smmuv3.ts";
 import type { Poller } from "../uapi/poll.ts";
 import type { Counters } from "./counters.ts";
 import { FileBlockStore } from "./file_block_store.ts";
 import { GuestRamMap } from "./guest_ram_map.ts";
 import { DeferredWork } from "./deferred_work.ts";
+import { type TraceHeader, VERSION } from "./trace/format.ts";
+import { Recorder } from "./trace/recorder.ts";
+import { TextRing } from "./trace/ring.ts";
 import { DmaWriteMsi } from "./vfio_user/dma_write_msi.ts";
 import { Intx } from "./vfio_user/intx.ts";
 import { type VfioUserObserver, VfioUserServer } from "./vfio_user/server.ts";
@@ -48,8 +51,18 @@ export interface DeviceConfiguration {
   readonly smmuSocketPath: string;
   /** Choices among the features of the SMMU. */
   readonly features?: Partial<Features>;
+  /** Where what passes its doors is recorded. */
+  readonly recording?: RecordingConfiguration;
   /** What is behind it. */
   readonly endpoints: readonly EndpointConfiguration[];
+}
+
+/** Where a recording goes. */
+export interface RecordingConfiguration {
+  /** Memory of the {@linkcode TextRing}. */
+  readonly ring: SharedArrayBuffer;
+  /** What the header says of the guest. */
+  readonly guest: Readonly<Record<string, string>>;
 }
 
 /** What the devices need of their thread. */
@@ -62,12 +75,17 @@ export interface DeviceSurroundings {
   readonly log: (line: string) => void;
 }
 
+const LOG2_TLB_SETS = 10;
+/** Quads that a reader of a trace remembers: 24 MiB of its memory. */
+const LOG2_KNOWN = 20;
+
 /** An SMMUv3 and the endpoints behind it, listening on their sockets until disposed. */
 export class DeviceMachine implements Disposable {
   readonly #ram = new GuestRam();
   readonly #ramMap: GuestRamMap;
   readonly #surroundings: DeviceSurroundings;
   readonly #later: DeferredWork;
+  #recorder: Recorder | undefined;
   readonly #smmu: SmmuV3;
   readonly #stack = new DisposableStack();
 
@@ -87,24 +105,30 @@ export class DeviceMachine implements Disposable {
     this.#stack[Symbol.dispose]();
   }
 
-  #makeSmmu({ smmuSocketPath, features }: DeviceConfiguration, stack: DisposableStack): SmmuV3 {
+  #makeSmmu(configuration: DeviceConfiguration, stack: DisposableStack): SmmuV3 {
+    const { smmuSocketPath, recording } = configuration;
     const { counters } = this.#surroundings;
     const intx = new Intx();
     const msi = new DmaWriteMsi();
+    const pulse: IrqLine = { pulse: () => carrier.interrupt.pulse(), set: () => {} };
+    const chosen = features(configuration.features);
+    const recorder = this.#recorder = recording && startRecording(recording, chosen, stack);
     const smmu: SmmuV3 = new SmmuV3({
-      memory: this.#ram,
-      ...(features ? { features } : {}),
+      memory: recorder?.memory(this.#ram) ?? this.#ram,
+      features: chosen,
       lines: {
-        eventq: { pulse: () => carrier.interrupt.pulse(), set: () => {} },
-        gerror: { pulse: () => carrier.interrupt.pulse(), set: () => {} },
+        eventq: recorder?.wire("eventq", pulse) ?? pulse,
+        gerror: recorder?.wire("gerror", pulse) ?? pulse,
       },
-      msi,
+      msi: recorder?.msi(msi) ?? msi,
       observer: counters,
+      log2tlbSets: LOG2_TLB_SETS,
     });
+    const reset = (): void => smmu.reset();
     const carrier = new RegisterCarrier({
-      device: smmu,
+      device: recorder?.device(smmu) ?? smmu,
       irq: intx,
-      resetDevice: () => smmu.reset(),
+      resetDevice: recorder?.reset(reset) ?? reset,
     });
     this.#serve(carrier, smmuSocketPath, { intx, msi }, stack, {
       barRead: (_bar, offset) => counters.access(false, offset),
@@ -117,7 +141,8 @@ export class DeviceMachine implements Disposable {
     const intx = new Intx();
     const msi = new DmaWriteMsi();
     const requester: Requester = { streamId: endpoint.streamId, substreamId: -1 };
-    const dma = this.#smmu.port(msi);
+    const port = this.#smmu.port(this.#recorder?.msi(msi) ?? msi);
+    const dma = this.#recorder?.dma(port) ?? port;
     const pci = endpoint.kind === "virtio-blk"
       ? this.#makeDisk(endpoint, requester, dma, intx, stack)
       : new DmaTestDevice({ requester, dma, memory: this.#ram });
@@ -157,4 +182,29 @@ export class DeviceMachine implements Disposable {
     const server = new VfioUserServer(pci, { socketPath, guestRam, intx, msi, log, observer });
     stack.use(server).register(poller);
   }
+}
+
+function startRecording(
+  { ring, guest }: RecordingConfiguration,
+  chosen: Features,
+  stack: DisposableStack,
+): Recorder {
+  const text = new TextRing(ring);
+  const began = performance.now();
+  const header: TraceHeader = {
+    format: "vsmmu-trace",
+    version: `${VERSION.major}.${VERSION.minor}`,
+    features: chosen,
+    log2tlbSets: LOG2_TLB_SETS,
+    log2known: LOG2_KNOWN,
+    guest,
+    began: new Date().toISOString(),
+  };
+  const now = (): number => (performance.now() - began) / 1000;
+  const recorder = new Recorder(header, (line) => text.write(line), now);
+  stack.defer(() => {
+    recorder.end();
+    text.close();
+  });
+  return recorder;
 }

@@ -26,6 +26,7 @@ import { EnvironmentError } from "./environment_error.ts";
 import { launch, type Machine } from "./qemu/launch.ts";
 import type { MachineEnd } from "./qemu/machine_control.ts";
 import { RuntimeDirectory } from "./qemu/runtime_directory.ts";
+import { Recording } from "./trace/recording.ts";
 
 /** What a run is to be. */
 export interface MicrovmOptions {
@@ -45,6 +46,8 @@ export interface MicrovmOptions {
   readonly interrupts: InterruptKind;
   /** Choices among the features of the SMMU. */
   readonly features?: Partial<Features>;
+  /** Path of a trace to be recorded. */
+  readonly record?: string | undefined;
   /** The guest has our standard input and output. */
   readonly interactive: boolean;
   /** Seconds after which a guest that has not ended is ended. */
@@ -144,7 +147,15 @@ async function runGuest(
   directory: RuntimeDirectory,
 ): Promise<GuestRun> {
   const { progress, signal } = options;
-  await using devices = await DeviceThread.start(plan.devices, progress);
+  using recording = options.record === undefined ? undefined : new Recording(options.record, {
+    kernel: parts.kernel.release ?? parts.kernel.path,
+    commandLine: plan.machine.commandLine,
+    cpuCount: String(options.cpuCount),
+  });
+  await using devices = await DeviceThread.start(
+    { ...plan.devices, ...(recording ? { recording: recording.configuration } : {}) },
+    progress,
+  );
   progress(`Starting QEMU ${parts.qemu.version} with ${parts.kernel.path}`);
   await using guest = await launch({
     tools: { qemu: parts.qemu.tool, dtc: parts.tools.dtc },
@@ -159,6 +170,8 @@ async function runGuest(
   });
   const { events, end } = await watch(guest, options);
   const summary = devices.counters.summary();
+  await devices.stop();
+  await recording?.finish();
   signal.throwIfAborted();
   return { events, end, summary, reboots: guest.reboots };
 }

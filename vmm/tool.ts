@@ -52,13 +52,16 @@ export async function run(
   options.signal?.throwIfAborted();
   const child = spawn(tool, args, options);
   const feeding = options.input === undefined ? undefined : feed(child, options.input);
-  const errors = new Response(child.stderr).text();
-  const output = await collect(child.stdout, options.onLine);
-  await feeding;
-  const status = await child.status;
+  // What the program started has its standard error too: it is gone only when that is closed.
+  const [status, output, errors] = await Promise.all([
+    child.status,
+    collect(child.stdout, options.onLine),
+    new Response(child.stderr).text(),
+    feeding,
+  ]);
   options.signal?.throwIfAborted();
   if (!status.success) {
-    const said = [await errors, output].map((text) => lastLines(text, TOOL_LINES_SHOWN));
+    const said = [errors, output].map((text) => lastLines(text, TOOL_LINES_SHOWN));
     throw new EnvironmentError(
       `Cannot ${options.doing}: ${tool.name} ended with ${endOf(status)}`,
       said.find((lines) => lines.length > 0),

@@ -1,6 +1,12 @@
 /** Rings that a hostile driver makes: they end, and leave a device that needs a reset. @module */
 import { assertEquals } from "@std/assert";
-import { blockRequest, type Buffer, type DiskRig, diskRig, poke } from "../support/virtio_driver.ts";
+import {
+  blockRequest,
+  type Buffer,
+  type DiskRig,
+  diskRig,
+  poke,
+} from "../support/virtio_driver.ts";
 
 /** INDIRECT_DESC and EVENT_IDX. */
 const INDIRECT = 0x1000_0000;

@@ -31,7 +31,7 @@ async function script(path: string, text: string, code: number = 0): Promise<voi
 Deno.test("vsmmu without a command prints the commands and fails, with --help it does not fail", async () => {
   const { code, out, notes } = await vsmmu([]);
   assertEquals([code, notes], [2, []]);
-  for (const name of ["microvm", "serve", "bench"]) {
+  for (const name of ["microvm", "serve", "replay", "bench"]) {
     assertStringIncludes(out.join("\n"), `vsmmu ${name}`);
   }
   for (const word of ["--help", "-h", "help"]) {
@@ -57,7 +57,7 @@ Deno.test("vsmmu COMMAND --help lists every flag, whatever else is given", async
 
 Deno.test("vsmmu refuses a wrong command line in one line, before it does anything", async (t) => {
   const cases: [args: string, says: string][] = [
-    ["boot", "Cannot run boot: the commands are microvm, serve, bench"],
+    ["boot", "Cannot run boot: the commands are microvm, serve, replay, bench"],
     ["microvm --smp 0", "Cannot use --smp 0: it is a whole number from 1 to 64"],
     ["microvm --smp 3x", "Cannot use --smp 3x: it is a whole number from 1 to 64"],
     ["microvm --smp=", "Cannot use --smp: it needs a value, N"],
@@ -77,6 +77,7 @@ Deno.test("vsmmu refuses a wrong command line in one line, before it does anythi
     ["microvm --interrupts msi", "Cannot use --interrupts msi: it is msix or intx"],
     ["microvm --bench-size 12", "Cannot use --bench-size 12: it is a multiple of 8"],
     ["microvm --timeout 0", "Cannot use --timeout 0: it is a whole number from 1 to 86400"],
+    ["replay", "Cannot use nothing: it needs FILE"],
     ["serve --smp 65", "Cannot use --smp 65: it is a whole number from 1 to 64"],
     ["serve --fault", "Cannot use --fault: no such flag"],
     ["bench --size 9", "Cannot use --size 9: it is a multiple of 8"],

@@ -1,6 +1,11 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { chooseBoard } from "../../vmm/qemu/board.ts";
-import { carriageSpi, makeDeviceTree, parsePciHost, smmuSource } from "../../vmm/qemu/device_tree.ts";
+import {
+  carriageSpi,
+  makeDeviceTree,
+  parsePciHost,
+  smmuSource,
+} from "../../vmm/qemu/device_tree.ts";
 import { run } from "../../vmm/tool.ts";
 import { provisioned } from "../support/provisioned.ts";
 

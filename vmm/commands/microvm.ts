@@ -26,6 +26,7 @@ export const microvm: Command = {
       value: "MIB",
       help: "How much bench reads each time, a multiple of 8, at most the disk; 256 by default",
     },
+    record: { value: "FILE", help: "Record what passes the SMMU's doors; see vsmmu replay" },
     timeout: {
       value: "SECONDS",
       help: "Ends a guest that takes longer; 300 by default, a day with a shell",

@@ -1,0 +1,140 @@
+/**
+ * The trace format: gzip over lines of JSON. The first line is a header, each following one an operation at the
+ * device's doors with everything that came of it, the last one an end. The page `vmm/trace/FORMAT.md` says the same for people.
+ *
+ * Every line ends with a check of itself and of all lines before it, so that a change is found at its line.
+ * @module
+ */
+import { crc32 } from "node:zlib";
+import type { Features } from "../../hw/smmuv3/features.ts";
+
+/** Version of the format. A reader refuses another major one, and passes over what a newer minor one added. */
+export const VERSION = { major: 1, minor: 0 } as const;
+
+/** The first line. */
+export interface TraceHeader {
+  readonly format: "vsmmu-trace";
+  readonly version: string;
+  /** The device's features. */
+  readonly features: Features;
+  /** log2 of the sets of its TLB. */
+  readonly log2tlbSets: number;
+  /** log2 of the quads that a reader has to remember. */
+  readonly log2known: number;
+  /** What ran: free words, such as `Linux` or the command line. */
+  readonly guest: Readonly<Record<string, string>>;
+  /** When the recording began, as ISO 8601; times of operations count seconds from then. */
+  readonly began: string;
+}
+
+/** A store or another thing that the device did during an operation, in order. */
+export type Output =
+  /** It stored quads: address, bytes as hexadecimal, whether there was RAM. */
+  | readonly ["store", gpa: number, bytes: string, ok: boolean]
+  /** It stored one word: address, value, whether there was RAM. */
+  | readonly ["store32", gpa: number, value: number, ok: boolean]
+  /** It moved a payload: address, length, CRC-32 of the bytes (of what is written, or was read), whether there was RAM. */
+  | readonly ["read" | "write", gpa: number, sizeBytes: number, crc: number, ok: boolean]
+  /** It pulsed a wire. */
+  | readonly ["irq", line: string]
+  /** It sent a message to where no RAM is: address, data, whether something took it. */
+  | readonly ["msi", gpa: number, data: number, ok: boolean];
+
+/**
+ * What the guest had changed before a fetch: the number of the fetch within the operation, address, and quads as
+ * hexadecimal bytes in memory order; without bytes there is no RAM.
+ */
+export type Change = readonly [fetch: number, gpa: number, bytes: string | null];
+
+/** What led to an operation, and what the device read and did. */
+export interface Effects {
+  /** Memory that was not known to be so, in the order of the fetches. */
+  readonly mem?: readonly Change[];
+  /** How many records the device fetched. */
+  readonly fetches?: number;
+  /** Hash of their addresses. */
+  readonly path?: number;
+  readonly out?: readonly Output[];
+}
+
+/** An operation at the doors. */
+export type Operation =
+  & {
+    /** Seconds since the recording began. */
+    readonly t: number;
+  }
+  & Effects
+  & (
+    | { readonly op: "write"; readonly at: number; readonly bytes: string }
+    | { readonly op: "read"; readonly at: number; readonly bytes: string }
+    | { readonly op: "reset" }
+    | {
+      readonly op: "dma-read" | "dma-write";
+      readonly stream: number;
+      readonly substream?: number;
+      readonly iova: string;
+      readonly size: number;
+      readonly ok: boolean;
+    }
+    | {
+      readonly op: "dma-message";
+      readonly stream: number;
+      readonly substream?: number;
+      readonly iova: string;
+      readonly data: number;
+      readonly ok: boolean;
+    }
+  );
+
+/** The last line of a recording that was ended properly. */
+export interface TraceEnd {
+  readonly end: true;
+  /** How many operations there were. */
+  readonly operations: number;
+}
+
+/** Puts lines into the format. */
+export class LineWriter {
+  #check = 0;
+
+  /** A line of JSON with its check and its newline. */
+  line(value: TraceHeader | Operation | TraceEnd): string {
+    const body = JSON.stringify(value).slice(0, -1);
+    this.#check = crc32(body, this.#check);
+    return `${body},"c":${this.#check}}\n`;
+  }
+}
+
+/** Checks lines and takes them out of the format. */
+export class LineReader {
+  #check = 0;
+
+  /** What a line says; undefined when it is not what was written. */
+  line(text: string): Record<string, unknown> | undefined {
+    const cut = text.lastIndexOf(',"c":');
+    if (cut < 0) return undefined;
+    const body = text.slice(0, cut);
+    this.#check = crc32(body, this.#check);
+    if (text.slice(cut + 5, -1) !== String(this.#check)) return undefined;
+    try {
+      return JSON.parse(`${body}}`);
+    } catch {
+      return undefined;
+    }
+  }
+}
+
+/** Steps the hash of fetched addresses. */
+export function hashAddress(hash: number, gpa: number): number {
+  return Math.imul(hash ^ (gpa | 0) ^ (gpa / 0x1_0000_0000), 0x01000193) >>> 0;
+}
+
+/** Bytes as hexadecimal. */
+export function toHex(bytes: Uint8Array): string {
+  return bytes.toHex();
+}
+
+/** Hexadecimal as bytes; throws `SyntaxError` when it is none. */
+export function fromHex(text: string): Uint8Array {
+  return Uint8Array.fromHex(text);
+}
