@@ -18,11 +18,18 @@ export class Transcript {
   /** Resolves when the stream has ended. */
   readonly ended: Promise<void>;
   readonly #waiters = new Set<Waiter>();
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
   #rest = "";
 
   /** Takes `stream`. */
   constructor(stream: ReadableStream<Uint8Array>) {
-    this.ended = this.#read(stream);
+    this.#reader = stream.getReader();
+    this.ended = this.#read();
+  }
+
+  /** Reads no more: who writes now writes into a closed pipe. */
+  async close(): Promise<void> {
+    await this.#reader.cancel();
   }
 
   /** Lines that match. */
@@ -55,10 +62,10 @@ export class Transcript {
     }
   }
 
-  async #read(stream: ReadableStream<Uint8Array>): Promise<void> {
+  async #read(): Promise<void> {
     const decoder = new TextDecoder();
-    for await (const bytes of stream) {
-      const lines = (this.#rest + decoder.decode(bytes, { stream: true })).split("\n");
+    for (let read; !(read = await this.#reader.read()).done;) {
+      const lines = (this.#rest + decoder.decode(read.value, { stream: true })).split("\n");
       this.#rest = lines.pop()!;
       for (const line of lines) this.#push(line.replace(/\r$/, ""));
     }
