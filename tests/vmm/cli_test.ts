@@ -43,6 +43,7 @@ Deno.test("vsmmu COMMAND --help lists every flag, whatever else is given", async
   const cases = {
     microvm: ["--fault", "--run ACTIONS", "--quiet", "--json", "--smp N", "--qemu PATH"],
     serve: ["--directory DIR", "--json", "--smp N", "--qemu PATH"],
+    replay: ["--json"],
     bench: ["--core", "--guest", "--size MIB", "--json", "--smp N", "--qemu PATH"],
   };
   for (const [name, flags] of Object.entries(cases)) {
@@ -80,6 +81,9 @@ Deno.test("vsmmu refuses a wrong command line in one line, before it does anythi
     ["replay", "Cannot use nothing: it needs FILE"],
     ["serve --smp 65", "Cannot use --smp 65: it is a whole number from 1 to 64"],
     ["serve --fault", "Cannot use --fault: no such flag"],
+    ["replay", "Cannot use nothing: it needs FILE"],
+    ["replay --json", "Cannot use nothing: it needs FILE"],
+    ["replay a b", 'Cannot use "b"'],
     ["bench --size 9", "Cannot use --size 9: it is a multiple of 8"],
     ["bench --core --memory none", "Cannot use --memory none: it is a whole number"],
   ];
@@ -159,4 +163,17 @@ Deno.test("vsmmu bench --core --json prints one object and nothing else", async 
   for (const { value, isWithin } of measures) {
     assertEquals([value > 0, typeof isWithin], [true, "boolean"]);
   }
+});
+
+Deno.test("vsmmu replay names a trace that it cannot read", async () => {
+  const path = await Deno.makeTempFile();
+  assertEquals(await vsmmu(["replay", "--json", path]), {
+    code: 3,
+    out: [],
+    notes: [`Cannot read ${path}: it does not begin like a trace of vsmmu`],
+  });
+  await Deno.remove(path);
+  const { code, notes } = await vsmmu(["replay", path]);
+  assertEquals([code, notes.length], [3, 1]);
+  assertStringIncludes(notes[0], `Cannot read ${path}: No such file`);
 });

@@ -3,8 +3,6 @@
  * @module
  */
 
-import { parseArgs } from "@std/cli/parse-args";
-
 /** A flag. */
 export interface Flag {
   /** What the value is, such as `PATH`; a flag without it is on or off. */
@@ -29,7 +27,7 @@ export interface Command {
   readonly summary: string;
   readonly flags: Readonly<Record<string, Flag>>;
   /** What it takes besides flags, such as `FILE`; nothing when absent. */
-  readonly operands?: string;
+  readonly operand?: string;
   /** Runs it; returns one of `EXIT`. */
   run(values: Values, io: Io): Promise<number>;
 }
@@ -55,14 +53,14 @@ export class UsageError extends Error {
 
 /** The flags of one invocation. */
 export class Values {
-  /** What is given besides flags. */
-  readonly operands: readonly string[];
+  /** What is given besides flags; empty when the command takes nothing. */
+  readonly operand: string;
   readonly #values: ReadonlyMap<string, string>;
 
   /** Values of the flags that are given, by name; an on-off flag has an empty one. */
-  constructor(values: ReadonlyMap<string, string>, operands: readonly string[] = []) {
+  constructor(values: ReadonlyMap<string, string>, operand: string = "") {
     this.#values = values;
-    this.operands = operands;
+    this.operand = operand;
   }
 
   /** Whether a flag is given. */
@@ -97,55 +95,50 @@ export class Values {
 }
 
 /**
- * Parses the arguments after a command's name: `--flag`, `--flag VALUE` or `--flag=VALUE`, and operands where the command
- * takes any. Throws `UsageError` naming the first that is wrong.
+ * Parses the arguments after a command's name: `--flag`, `--flag VALUE` or `--flag=VALUE`, and the operand where there is one.
+ * Throws `UsageError` naming the first that is wrong.
  */
 export function parseFlags(command: Command, args: readonly string[]): Values {
-  const { name: own, flags, operands } = command;
+  const { flags, operand } = command;
   const wrong = (what: string): never => {
-    throw new UsageError(`Cannot use ${what}; vsmmu ${own} --help lists the flags`);
+    throw new UsageError(`Cannot use ${what}; vsmmu ${command.name} --help lists the flags`);
   };
-  const valued = Object.keys(flags).filter((name) => flags[name].value !== undefined);
-  const plain = Object.keys(flags).filter((name) => flags[name].value === undefined);
-  const parsed: Record<string, unknown> & { _: string[] } = parseArgs([...args], {
-    string: [...valued, "_"],
-    boolean: plain,
-    collect: valued,
-    unknown: (argument: string, key?: string): boolean => {
-      if (argument.startsWith("--")) return wrong(`--${key}: no such flag`);
-      return (key === undefined && operands !== undefined) || wrong(`"${argument}"`);
-    },
-  });
-  if (args.includes("--")) wrong('"--"');
   const values = new Map<string, string>();
-  for (const name of plain) {
-    if (args.some((argument) => argument.startsWith(`--${name}=`))) {
-      wrong(`--${name} with a value: it has none`);
+  let given: string | undefined;
+  for (let i = 0; i < args.length; i++) {
+    const [, name, joined] = /^--([^=]+)(?:=(.*))?$/s.exec(args[i]) ?? [];
+    if (name === undefined) {
+      if (operand === undefined || given !== undefined || /^-|^$/.test(args[i])) {
+        wrong(`"${args[i]}"`);
+      }
+      given = args[i];
+      continue;
     }
-    if (args.filter((argument) => argument === `--${name}`).length > 1) {
-      wrong(`--${name} more than once`);
+    if (!Object.hasOwn(flags, name)) wrong(`--${name}: no such flag`);
+    if (values.has(name)) wrong(`--${name} more than once`);
+    const { value } = flags[name];
+    if (value === undefined) {
+      if (joined !== undefined) wrong(`--${name} with a value: it has none`);
+      values.set(name, "");
+    } else {
+      // What looks like a flag is one: a value that begins so is joined by "=".
+      const isNext = joined === undefined && !args[i + 1]?.startsWith("--");
+      const text = isNext ? args[++i] : joined;
+      values.set(name, text || wrong(`--${name}: it needs a value, ${value}`));
     }
-    if (parsed[name] === true) values.set(name, "");
   }
-  for (const name of valued) {
-    const given = parsed[name] as string[];
-    if (given.length > 1) wrong(`--${name} more than once`);
-    if (given.length === 1) {
-      values.set(name, given[0] || wrong(`--${name}: it needs a value, ${flags[name].value}`));
-    }
-  }
-  if (operands !== undefined && parsed._.length === 0) wrong(`nothing: it needs ${operands}`);
-  return new Values(values, parsed._);
+  if (operand !== undefined && given === undefined) wrong(`nothing: it needs ${operand}`);
+  return new Values(values, given);
 }
 
 /** The help text of a command. */
-export function helpLines({ name, summary, flags }: Command): string[] {
+export function helpLines({ name, summary, flags, operand }: Command): string[] {
   const rows = Object.entries(flags).map(([flag, { value, help }]) =>
     [`--${flag}${value === undefined ? "" : ` ${value}`}`, help] as const
   );
   const width = Math.max(...rows.map(([flag]) => flag.length), "--help".length);
   return [
-    `vsmmu ${name}: ${summary}`,
+    `vsmmu ${name}${operand === undefined ? "" : ` ${operand}`}: ${summary}`,
     "",
     ...rows.map(([flag, help]) => `  ${flag.padEnd(width)}  ${help}`),
     `  ${"--help".padEnd(width)}  This text`,

@@ -49,6 +49,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const result = await runMicrovm({
     ...guestOf(values),
     parts: partsOf(values),
+    record: values.text("record"),
     actions,
     benchMiB: values.integer("bench-size", 256, 8, 65536, 8),
     interactive,

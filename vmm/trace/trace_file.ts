@@ -12,9 +12,9 @@ import type { TextRing } from "./ring.ts";
 /** How often what was recorded goes to disk. */
 const PIECE_MS = 200;
 
-/** Writes what comes through `ring` to `path` until the ring is closed and empty. Throws when the disk refuses. */
-export async function writeTrace(path: string, ring: TextRing): Promise<void> {
-  using file = await Deno.open(path, { write: true, create: true, truncate: true, mode: 0o600 });
+/** Writes what comes through `ring` to `file` until the ring is closed and empty, and closes it. Throws when the disk refuses. */
+export async function writeTrace(file: Deno.FsFile, ring: TextRing): Promise<void> {
+  using _file = file;
   while (!ring.isDone) {
     const text = ring.read();
     if (text.length === 0) {
