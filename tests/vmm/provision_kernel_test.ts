@@ -45,6 +45,7 @@ Deno.test("chooseKernel() takes the newest plain kernel whose version begins wit
     "linux-image-6.12.118+deb13-rt-arm64",
     "linux-image-6.12.118+deb13-cloud-arm64",
     "linux-image-7.3.4+deb13-arm64",
+    "linux-image-7.3.5+deb13-arm64-16k-unsigned",
     "linux-image-7.30.1+deb13-arm64",
     "linux-image-arm64",
     "linux-image-arm64-signed-template",
@@ -55,10 +56,18 @@ Deno.test("chooseKernel() takes the newest plain kernel whose version begins wit
     { asked: "6", chosen: "linux-image-6.12.117+deb13-arm64" },
     { asked: "7.3", chosen: "linux-image-7.3.4+deb13-arm64" },
     { asked: "7", chosen: "linux-image-7.30.1+deb13-arm64" },
+    { asked: "6.12-16k", chosen: "linux-image-6.12.117+deb13-arm64-16k" },
   ];
   for (const { asked, chosen } of cases) {
     await t.step(asked, () => assertEquals(chooseKernel(names, asked), chosen));
   }
+  await t.step("7.3-16k, which there is not", () => {
+    assertThrows(
+      () => chooseKernel(names, "7.3-16k"),
+      Error,
+      "Cannot find a Debian arm64 kernel 7.3-16k: the archive has 6.12",
+    );
+  });
   await t.step("6.1, which there is not", () => {
     assertThrows(
       () => chooseKernel(names, "6.1"),
@@ -69,14 +78,10 @@ Deno.test("chooseKernel() takes the newest plain kernel whose version begins wit
 });
 
 Deno.test("isKernelVersion() tells a version from a path", () => {
-  assertEquals(["6.12", "7", "7.3.4"].map(isKernelVersion), [true, true, true]);
-  assertEquals(["Image", "./6.12", "6.12-rc1", "", "1.2.3.4"].map(isKernelVersion), [
-    false,
-    false,
-    false,
-    false,
-    false,
-  ]);
+  const versions = ["6.12", "7", "7.3.4", "7.3-16k"];
+  assertEquals(versions.filter(isKernelVersion), versions);
+  const paths = ["Image", "./6.12", "6.12-rc1", "", "1.2.3.4", "7.3-64k", "16k"];
+  assertEquals(paths.filter(isKernelVersion), []);
 });
 
 Deno.test("parseShowDepends() keeps the order of loading and each module once", () => {

@@ -11,7 +11,8 @@ export const PARTS_FLAGS: Readonly<Record<string, Flag>> = {
   qemu: { value: "PATH", help: "Your own qemu-system-aarch64, 10.1 or newer, instead of Debian's" },
   kernel: {
     value: "PATH|VERSION",
-    help: "Your own arm64 Image, or a version of Debian's such as 6.12; the newest by default",
+    help:
+      "Your own arm64 Image, or a version of Debian's: 6.12, 7.3-16k for pages of 16 KiB; the newest by default",
   },
   initrd: { value: "PATH", help: "Your own initramfs; then only the end of the guest is judged" },
   disk: { value: "PATH", help: "Your own raw disk image, written in place" },

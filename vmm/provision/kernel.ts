@@ -26,50 +26,55 @@ const MODULES = ["virtio_pci", "virtio_blk", "ext4", "pci_stub"];
 
 const NEWEST = "linux-image-arm64";
 
-/** Whether an option names a version of Debian's kernels (`6.12`, `7.3.4`) rather than a file. */
+/** The ending of a kernel with pages of 16 KiB, in its package's name and in what the user asks for. */
+const PAGES_16K = "-16k";
+
+/** Whether an option names a version of Debian's kernels (`6.12`, `7.3.4`, `7.3-16k`) rather than a file. */
 export function isKernelVersion(option: string): boolean {
-  return /^\d+(\.\d+){0,2}$/.test(option);
+  return /^\d+(\.\d+){0,2}(-16k)?$/.test(option);
 }
 
 /**
- * The newest of Debian's plain arm64 kernels whose version begins with `prefix`, by package name. Kernels for clouds, with
- * real-time scheduling, with other page sizes, unsigned ones and debug symbols do not count. Throws a
- * {@link EnvironmentError} that names what there is.
+ * The newest of Debian's plain arm64 kernels whose version begins with `asked`, by package name; of those with pages of
+ * 16 KiB when it ends in `-16k`. Kernels for clouds, with real-time scheduling, unsigned ones and debug symbols do not
+ * count. Throws a {@link EnvironmentError} that names what there is.
  */
-export function chooseKernel(names: readonly string[], prefix: string): string {
+export function chooseKernel(names: readonly string[], asked: string): string {
+  const pages = asked.endsWith(PAGES_16K) ? PAGES_16K : "";
   const known = names.flatMap((name) => {
-    const match = /^linux-image-(\d+(?:\.\d+)*)[^-]*-arm64$/.exec(name);
-    return match === null ? [] : [{ name, version: match[1].split(".").map(Number) }];
+    const match = /^linux-image-(\d+(?:\.\d+)*)[^-]*-arm64(-16k)?$/.exec(name);
+    if (match === null || (match[2] ?? "") !== pages) return [];
+    return [{ name, version: match[1].split(".").map(Number) }];
   }).sort((a, b) => compareVersions(b.version, a.version));
-  const wanted = prefix.split(".").map(Number);
+  const wanted = asked.replace(PAGES_16K, "").split(".").map(Number);
   const chosen = known.find(({ version }) =>
     wanted.every((part, index) => part === version[index])
   );
   if (chosen !== undefined) return chosen.name;
   const series = [...new Set(known.map(({ version }) => version.slice(0, 2).join(".")))];
   throw new EnvironmentError(
-    `Cannot find a Debian arm64 kernel ${prefix}: the archive has ${series.join(", ") || "none"}`,
+    `Cannot find a Debian arm64 kernel ${asked}: the archive has ${series.join(", ") || "none"}`,
   );
 }
 
-/** The artefact with Debian's kernel: newest without `prefix`, else the newest whose version begins with it. */
+/** The artefact with Debian's kernel: newest without `asked`, else what {@link chooseKernel} takes. */
 export function debianKernel(
   cache: Cache,
   packages: Packages,
   tools: HostTools,
-  prefix: string | undefined,
+  asked: string | undefined,
 ): Promise<Artefact> {
-  const title = prefix === undefined
+  const title = asked === undefined
     ? "Debian's newest kernel for the guest"
-    : `Debian's kernel ${prefix} for the guest`;
+    : `Debian's kernel ${asked} for the guest`;
   return cache.artefact({
-    name: `kernel-${prefix ?? "newest"}`,
+    name: `kernel-${asked ?? "newest"}`,
     title,
-    inputs: `1 ${prefix ?? NEWEST} ${MODULES.join(" ")}`,
+    inputs: `1 ${asked ?? NEWEST} ${MODULES.join(" ")}`,
     make: async (path) => {
-      const name = prefix === undefined
+      const name = asked === undefined
         ? NEWEST
-        : chooseKernel(await (await packages.apt("arm64")).packageNames("linux-image-"), prefix);
+        : chooseKernel(await (await packages.apt("arm64")).packageNames("linux-image-"), asked);
       const tree = `${path}/tree`;
       await packages.unpack("arm64", [name], title, tree);
       const release = await takeKernel(cache, tools, tree, path);
