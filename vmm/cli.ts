@@ -84,10 +84,10 @@ function overview(): string[] {
   ];
 }
 
-/** Writes lines; calls `onGone` when nobody reads them any more. */
+/** Writes lines; tells `onFailure` why one could not be written. */
 function lineWriter(
   stream: { writeSync(bytes: Uint8Array): number },
-  onGone: () => void,
+  onFailure: (error: unknown) => void,
 ): (line: string) => void {
   const encoder = new TextEncoder();
   return (line: string): void => {
@@ -95,10 +95,15 @@ function lineWriter(
       const bytes = encoder.encode(`${line}\n`);
       for (let at = 0; at < bytes.length;) at += stream.writeSync(bytes.subarray(at));
     } catch (error) {
-      if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
-      onGone();
+      onFailure(error);
     }
   };
+}
+
+/** Whether a write failed because nobody is there to read: a closed pipe, or a terminal that is gone. */
+function isUnread(error: unknown): boolean {
+  return error instanceof Deno.errors.BrokenPipe ||
+    (error instanceof Error && "code" in error && error.code === "EIO");
 }
 
 if (import.meta.main) {
@@ -108,7 +113,11 @@ if (import.meta.main) {
     Deno.addSignalListener(signal, stop);
   }
   const io: Io = {
-    out: lineWriter(Deno.stdout, stop),
+    out: lineWriter(Deno.stdout, (error) => {
+      if (!isUnread(error)) throw error;
+      stop();
+    }),
+    // There is nowhere left to say why.
     note: lineWriter(Deno.stderr, stop),
     signal: abort.signal,
   };
