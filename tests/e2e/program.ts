@@ -2,8 +2,13 @@
  * A program that a test has started: what it prints, what it holds, its end.
  * @module
  */
+import { assertEquals, equal } from "@std/assert";
+import { delay } from "@std/async/delay";
 import { shell } from "./shell.ts";
 import { Transcript } from "./transcript.ts";
+
+const SOON_MS = 5000;
+const POLL_MS = 20;
 
 /** How a program ended. */
 export interface ProgramEnd {
@@ -70,11 +75,18 @@ export class Program implements AsyncDisposable {
     }
   }
 
-  /** What its descriptors are, sorted. */
+  /** What its descriptors are, sorted, without the numbers of sockets and pipes. */
   descriptors(): string[] {
     const lines = shell(`ls -l "/proc/$0/fd"`, String(this.pid));
-    return lines.map((line) => line.split(" -> ")[1]).filter((target) => target !== undefined)
-      .sort();
+    return lines.filter((line) => line.includes(" -> "))
+      .map((line) => line.split(" -> ")[1].replace(/:\[\d+\]$/, "")).sort();
+  }
+
+  /** Throws unless its descriptors are these, now or soon. */
+  async expectDescriptors(targets: readonly string[]): Promise<void> {
+    const end = performance.now() + SOON_MS;
+    while (!equal(this.descriptors(), targets) && performance.now() < end) await delay(POLL_MS);
+    assertEquals(this.descriptors(), targets);
   }
 
   /** A line of its `/proc/PID/status` in MiB, such as `RssAnon`. */

@@ -55,7 +55,7 @@ Deno.test({
     await serve.err.line(/^dma-test-device: The client is gone: it left$/, 10, before);
     assertEquals(second.out.matching(/vsmmu: FAIL|Kernel panic|I\/O error/), []);
     assertEquals(second.out.matching(/vsmmu: (mount|reread|unmount) ok/).length, 3);
-    assertEquals(serve.descriptors(), idle);
+    await serve.expectDescriptors(idle);
     assert(!sandbox.leftovers().some((path) => path.endsWith("qmp.sock")));
     serve.kill("SIGINT");
     assertEquals(await serve.end(10), { code: 0, signal: null });
