@@ -44,9 +44,10 @@ export function groupType(commandLine: string): string {
 
 /** Judges what the guest said. */
 export function checkGuest(events: readonly GuestEvent[], expected: Expectations): Check[] {
-  const checks = [checkProbe(events), checkGroup(events, expected)];
+  const checks = [checkProbe(events, expected), checkGroup(events, expected)];
   if (expected.actions.includes("disk")) checks.push(...checkDisk(events, expected));
   if (expected.actions.includes("fault")) checks.push(...checkFault(events, expected));
+  if (expected.actions.includes("reboot")) checks.push(...checkReboots(events, expected));
   const failure =
     events.flatMap((event) =>
       event.kind === "fail"
@@ -67,13 +68,13 @@ export function checkGuest(events: readonly GuestEvent[], expected: Expectations
 /** Judges what the device counted. */
 export function checkDevice(summary: Summary, { actions, commandLine }: Expectations): Check[] {
   const events = Object.entries(summary.events).map(([name, count]) => `${count} ${name}`);
-  const wanted = actions.includes("fault") && groupType(commandLine) !== "identity" ? 1 : 0;
+  const wanted = groupType(commandLine) === "identity" ? 0 : times("fault", actions);
   const total = Object.values(summary.events).reduce((sum, count) => sum + count, 0);
   return [
     {
       name: wanted === 0
         ? "No event, no refused command"
-        : "The one event of the fault and no other, no refused command",
+        : "One event for each fault and no other, no refused command",
       ok: total === wanted && summary.eventsDropped === 0 && summary.commandErrors === 0,
       seen: `${events.join(", ") || "no event"}; ${summary.eventsDropped} dropped; ` +
         `${summary.commandErrors} commands refused`,
@@ -88,7 +89,7 @@ export function checkDevice(summary: Summary, { actions, commandLine }: Expectat
 
 /** Judges the file that the guest wrote, as it was found in the image afterwards. */
 export function checkOutput(events: readonly GuestEvent[], found: string | undefined): Check {
-  const said = digestOf(events, OUTPUT);
+  const said = digestsOf(events, OUTPUT).at(-1);
   return {
     name: "The file that the guest wrote is in the image",
     ok: said !== undefined && said === found,
@@ -98,43 +99,81 @@ export function checkOutput(events: readonly GuestEvent[], found: string | undef
   };
 }
 
-function checkProbe(events: readonly GuestEvent[]): Check {
-  const probe = events.find((event) => event.kind === "probe");
+/** How often a guest starts that does these actions. */
+function boots(actions: readonly string[]): number {
+  return 1 + times("reboot", actions);
+}
+
+function times(action: string, actions: readonly string[]): number {
+  return actions.filter((other) => other === action).length;
+}
+
+function checkProbe(events: readonly GuestEvent[], { actions }: Expectations): Check {
+  const devices = events.flatMap((event) => event.kind === "probe" ? [event.device] : []);
   return {
     name: "Linux probed the SMMUv3",
-    ok: probe !== undefined,
-    seen: probe?.kind === "probe" ? probe.device : "no line of arm-smmu-v3",
+    ok: devices.length >= boots(actions),
+    seen: devices.join(", ") || "no line of arm-smmu-v3",
   };
 }
 
-function checkGroup(events: readonly GuestEvent[], { disk, commandLine }: Expectations): Check {
+function checkGroup(
+  events: readonly GuestEvent[],
+  { actions, disk, commandLine }: Expectations,
+): Check {
   const type = groupType(commandLine);
-  const group = events.find((event) =>
-    event.kind === "group" && event.devices.includes(disk.address)
+  const types = events.flatMap((event) =>
+    event.kind === "group" && event.devices.includes(disk.address) ? [event.type] : []
   );
-  const seen = group?.kind === "group" ? group.type : "no group";
-  return { name: `The disk is in an IOMMU group of type ${type}`, ok: seen === type, seen };
+  return {
+    name: `The disk is in an IOMMU group of type ${type}`,
+    ok: types.length >= boots(actions) && types.every((seen) => seen === type),
+    seen: types.join(", ") || "no group",
+  };
 }
 
-function checkDisk(events: readonly GuestEvent[], { input }: Expectations): Check[] {
+function checkDisk(events: readonly GuestEvent[], { actions, input }: Expectations): Check[] {
   const steps = events.flatMap((event) => event.kind === "ok" ? [event.step] : []);
-  const said = input && digestOf(events, input.path);
+  const all = Array.from({ length: times("disk", actions) }, () => "mount, reread, unmount");
+  const said = new Set(input && digestsOf(events, input.path));
+  const seen = [...said].join(", ") || "nothing";
   return [
     ...(input
       ? [{
         name: `The guest read ${input.path} intact`,
-        ok: said === input.sha256,
-        seen: said === input.sha256
-          ? `SHA-256 ${said}`
-          : `${said ?? "nothing"}, not ${input.sha256}`,
+        ok: seen === input.sha256,
+        seen: seen === input.sha256 ? `SHA-256 ${seen}` : `${seen}, not ${input.sha256}`,
       }]
       : []),
     {
       name: "The guest mounted, wrote, read back and unmounted",
-      ok: ["mount", "reread", "unmount"].every((step) => steps.includes(step as "mount")),
+      ok: steps.join(", ") === all.join(", "),
       seen: steps.join(", ") || "nothing",
     },
   ];
+}
+
+/** It reads its output once more when it has rebooted, before it does anything else. */
+function checkReboots(events: readonly GuestEvent[], { actions }: Expectations): Check[] {
+  const at = events.flatMap((event, index) =>
+    event.kind === "run" && event.action === "reboot" ? [index] : []
+  );
+  const kernels = events.filter((event) => event.kind === "kernel").length;
+  const checks = [{
+    name: "The guest rebooted as often as it was told",
+    ok: at.length === times("reboot", actions) && kernels === boots(actions),
+    seen: `started ${kernels} times`,
+  }];
+  if (!actions.slice(0, actions.indexOf("reboot")).includes("disk")) return checks;
+  const kept = at.filter((index) => {
+    const before = digestsOf(events.slice(0, index), OUTPUT).at(-1);
+    return before !== undefined && before === digestsOf(events.slice(index), OUTPUT)[0];
+  });
+  return [...checks, {
+    name: "What the guest wrote is there after each reboot",
+    ok: at.length > 0 && kept.length === at.length,
+    seen: `${kept.length} of ${at.length} times`,
+  }];
 }
 
 function checkFault(events: readonly GuestEvent[], expected: Expectations): Check[] {
@@ -161,9 +200,10 @@ function checkFault(events: readonly GuestEvent[], expected: Expectations): Chec
   ];
 }
 
-function digestOf(events: readonly GuestEvent[], path: string): string | undefined {
-  const event = events.find((event) => event.kind === "sha256" && event.path === path);
-  return event?.kind === "sha256" ? event.digest : undefined;
+function digestsOf(events: readonly GuestEvent[], path: string): string[] {
+  return events.flatMap((event) =>
+    event.kind === "sha256" && event.path === path ? [event.digest] : []
+  );
 }
 
 function hex(value: number | bigint): string {

@@ -38,7 +38,7 @@ export interface MicrovmOptions {
   readonly memoryMiB: number;
   /** Added to the guest kernel's command line. */
   readonly append: string;
-  /** What our initramfs does: `disk`, `fault`, `bench`, `shell`. */
+  /** What our initramfs does: `disk`, `fault`, `bench`, `shell`, `reboot`. */
   readonly actions: readonly string[];
   /** MiB that `bench` reads each time. */
   readonly benchMiB: number;

@@ -7,7 +7,7 @@ import { checkLines, summaryLines } from "../report.ts";
 import { type Command, EXIT, type Io, UsageError, type Values } from "./command.ts";
 import { GUEST_FLAGS, guestOf, PARTS_FLAGS, partsOf } from "./machine_flags.ts";
 
-const ACTIONS: readonly string[] = ["disk", "fault", "bench", "shell"];
+const ACTIONS: readonly string[] = ["disk", "fault", "bench", "shell", "reboot"];
 const LONGEST_S = 86_400;
 
 /** The command. */
@@ -20,7 +20,9 @@ export const microvm: Command = {
     fault: { help: "The DMA test device writes to an unmapped address first" },
     run: {
       value: "ACTIONS",
-      help: `What the guest does, of ${ACTIONS.join(",")}; disk by default, nothing with --disk`,
+      help:
+        `What the guest does, of ${ACTIONS.join(",")}, in this order; after a reboot it goes on; ` +
+        `disk by default, nothing with --disk`,
     },
     "bench-size": {
       value: "MIB",

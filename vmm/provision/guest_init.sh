@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # First process of the guest: runs the actions that the kernel command line names and powers off.
 #
-#   vsmmu.run=disk,fault,bench,shell   actions, in this order; disk by default
+#   vsmmu.run=disk,fault,bench,shell   actions, in this order; disk by default; after `reboot` the next boot goes on
 #   vsmmu.iova=0x123456780000          address that `fault` has the DMA test device write to
 #   vsmmu.mib=256                      how much `bench` reads each time, in MiB; no more than there is
 #
@@ -125,14 +125,43 @@ bench() { # Direct, in large blocks of huge pages: the way of DMA, not the guest
 
 shell() { setsid cttyhack sh; }
 
+# The command line is the same after a reboot, so word of how far we are goes over the disk.
+WORD=/mnt/.vsmmu-reboot
+
+reboot() {
+  attach_disk
+  quietly mount -t ext4 /dev/vda /mnt
+  echo $at > $WORD || fail "Cannot write to the disk"
+  quietly umount /mnt
+  /bin/reboot -f
+  sleep 60
+}
+
+before_reboot() { # Sets `over` to how many actions are done. The word is taken: a later start that nobody planned begins anew.
+  over=0
+  case ,$(setting run disk), in *,reboot,*) ;; *) return ;; esac
+  attach_disk
+  quietly mount -t ext4 /dev/vda /mnt
+  if [ -e $WORD ]; then
+    over=$(cat $WORD)
+    rm $WORD
+    [ -e /mnt/data/output.bin ] && say "sha256 /data/output.bin $(digest /data/output.bin)"
+  fi
+  quietly umount /mnt
+}
+
 for module in /modules/*.ko; do
   [ -e $module ] && quietly insmod $module
 done
 claim_dma_device
 describe
+before_reboot
+at=0
 for action in $(setting run disk | tr , ' '); do
+  at=$((at + 1))
+  [ $at -gt $over ] || continue
   case $action in
-    disk | fault | bench | shell) say "run $action"; $action ;;
+    disk | fault | bench | shell | reboot) say "run $action"; $action ;;
     *) fail "No such action: $action" ;;
   esac
 done
