@@ -148,9 +148,11 @@ async function runGuest(
 ): Promise<GuestRun> {
   const { progress, signal } = options;
   using recording = options.record === undefined ? undefined : new Recording(options.record, {
-    kernel: parts.kernel.release ?? parts.kernel.path,
+    kernel: parts.kernel.release ?? "the user's own",
     commandLine: plan.machine.commandLine,
     cpuCount: String(options.cpuCount),
+    memoryMiB: String(options.memoryMiB),
+    qemu: parts.qemu.version,
   });
   await using devices = await DeviceThread.start(
     { ...plan.devices, ...(recording ? { recording: recording.configuration } : {}) },
