@@ -126,6 +126,7 @@ export class DeviceMachine implements Disposable {
     });
     const reset = (): void => smmu.reset();
     const carrier = new RegisterCarrier({
+      name: "smmu",
       device: recorder?.device(smmu) ?? smmu,
       irq: intx,
       resetDevice: recorder?.reset(reset) ?? reset,

@@ -9,6 +9,8 @@ import { IntxPin } from "./intx.ts";
 
 /** What a carrier is made of. */
 export interface RegisterCarrierOptions {
+  /** Name for messages; `register-carrier` when absent. */
+  readonly name?: string;
   /** What answers in BAR0. */
   readonly device: MmioDevice;
   /** Size of BAR0 in bytes, a power of two; 128 KiB when absent: two pages of 64 KiB, as an SMMU has (IHI 0070 §6.1). */
@@ -22,7 +24,7 @@ export interface RegisterCarrierOptions {
 /** The carrier: class 0x080600 (IOMMU), 1234:5343, one 32-bit memory BAR, INTA, no capabilities. */
 export class RegisterCarrier implements PciFunction {
   /** `register-carrier`. */
-  readonly name = "register-carrier";
+  readonly name: string;
   /** Configuration space. */
   readonly config: ConfigSpace;
   /** BAR 0: what is carried. */
@@ -36,6 +38,7 @@ export class RegisterCarrier implements PciFunction {
   /** A carrier of `options.device`. */
   constructor(options: RegisterCarrierOptions) {
     const { device, irq, sizeBytes = 0x2_0000 } = options;
+    this.name = options.name ?? "register-carrier";
     this.bars = [{ index: 0, sizeBytes, device }];
     this.config = new ConfigSpace({
       vendorId: 0x1234,

@@ -83,7 +83,7 @@ Deno.test({
     }
     assertEquals(await run.end(30), { code: 0, signal: null });
     assertEquals(run.err.matching(/second client/), [
-      "register-carrier: Turned a second client away",
+      "smmu: Turned a second client away",
       "virtio-blk: Turned a second client away",
       "dma-test-device: Turned a second client away",
     ]);
