@@ -21,6 +21,7 @@ import { Recorder } from "./trace/recorder.ts";
 import { TextRing } from "./trace/ring.ts";
 import { DmaWriteMsi } from "./vfio_user/dma_write_msi.ts";
 import { Intx } from "./vfio_user/intx.ts";
+import { LineLimiter, type LineLimits } from "./vfio_user/line_limiter.ts";
 import { type VfioUserObserver, VfioUserServer } from "./vfio_user/server.ts";
 
 /** How an endpoint interrupts. */
@@ -78,6 +79,9 @@ export interface DeviceSurroundings {
 const LOG2_TLB_SETS = 10;
 /** Quads that a reader of a trace remembers: 24 MiB of its memory. */
 const LOG2_KNOWN = 20;
+
+/** What a broken image may say: a guest tries again, and with every sector. */
+const STORE_LOG: LineLimits = { burst: 4, refillMs: 5000, now: () => performance.now() };
 
 /** An SMMUv3 and the endpoints behind it, listening on their sockets until disposed. */
 export class DeviceMachine implements Disposable {
@@ -157,8 +161,9 @@ export class DeviceMachine implements Disposable {
     irq: IrqLine,
     stack: DisposableStack,
   ): VirtioPci {
-    const { log } = this.#surroundings;
+    const limiter = new LineLimiter(this.#surroundings.log, STORE_LOG);
     const { imagePath, readOnly = false } = disk;
+    const log = (line: string): void => limiter.line(`virtio-blk: ${line}`);
     const store = stack.use(new FileBlockStore(imagePath, log, { readOnly }));
     return new VirtioPci({
       device: new VirtioBlk({ store, readOnly, serial: "vsmmu" }),
