@@ -47,9 +47,15 @@ export class Sandbox implements AsyncDisposable {
     }
   }
 
-  /** Starts a command of ours with the permissions of its task. */
+  /** A command of ours, with the permissions of its task. */
+  commandLine(name: string, ...args: readonly string[]): string[] {
+    return [Deno.execPath(), ...taskArguments(), name, "--cache", this.cache, ...args];
+  }
+
+  /** Starts a command of ours. */
   vsmmu(name: string, ...args: readonly string[]): Program {
-    return this.start(Deno.execPath(), [...taskArguments(), name, "--cache", this.cache, ...args]);
+    const [command, ...more] = this.commandLine(name, ...args);
+    return this.start(command, more);
   }
 
   /** Starts a program in this environment. */
