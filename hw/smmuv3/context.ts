@@ -71,6 +71,8 @@ export class Context {
   readonly protection: number;
   /** TTB0 and TTB1. */
   readonly roots: readonly [TableRoot, TableRoot];
+  /** The words of the CD that all this was decoded from. */
+  readonly cd: Uint32Array | undefined;
 
   /** A context of the given mode; `cd` is the descriptor's words when the mode is Translate. */
   constructor(
@@ -91,6 +93,7 @@ export class Context {
     this.aborts = cd === undefined || get(cd, CD.A) === 1;
     this.protection = cd ? protection(cd) : 0;
     this.roots = cd ? [root0(cd), root1(cd)] : [NO_ROOT, NO_ROOT];
+    this.cd = cd?.slice();
   }
 }
 

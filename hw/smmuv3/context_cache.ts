@@ -3,9 +3,30 @@
  * @module
  */
 import type { Requester } from "../device.ts";
-import type { Context } from "./context.ts";
+import { Context } from "./context.ts";
+import type { Features } from "./features.ts";
 
 const SLOTS = 256;
+
+/** A context as a plain value. */
+export interface ContextSnapshot {
+  /** StreamID that it was made for. */
+  readonly streamId: number;
+  /** SubstreamID of the requests that it answers, -1 for those without one. */
+  readonly substreamId: number;
+  /** One of `Mode`. */
+  readonly mode: number;
+  /** The words of its CD; null without one. */
+  readonly cd: readonly number[] | null;
+}
+
+/** A cache of contexts as a plain value. */
+export interface ContextCacheSnapshot {
+  /** What is cached, in no particular order. */
+  readonly contexts: readonly ContextSnapshot[];
+  /** What was found last; it may have been pushed out since, and still answers. */
+  readonly recent: ContextSnapshot | null;
+}
 
 /** Contexts by StreamID and SubstreamID; a new one may push out another. */
 export class ContextCache {
@@ -38,6 +59,21 @@ export class ContextCache {
     );
   }
 
+  /** Everything that decides what it finds from now on. */
+  snapshot(): ContextCacheSnapshot {
+    return {
+      contexts: this.#slots.filter((context) => context !== undefined).map(plain),
+      recent: this.#recent === undefined ? null : plain(this.#recent),
+    };
+  }
+
+  /** Becomes what a snapshot of a device with these features says. */
+  restore({ contexts, recent }: ContextCacheSnapshot, features: Features): void {
+    this.#slots.fill(undefined);
+    for (const context of contexts) this.insert(decode(context, features));
+    this.#recent = recent === null ? undefined : decode(recent, features);
+  }
+
   #drop(matches: (context: Context) => boolean): void {
     this.#recent = undefined;
     for (let i = 0; i < SLOTS; i++) {
@@ -45,6 +81,15 @@ export class ContextCache {
       if (context !== undefined && matches(context)) this.#slots[i] = undefined;
     }
   }
+}
+
+function plain({ streamId, substreamId, mode, cd }: Context): ContextSnapshot {
+  return { streamId, substreamId, mode, cd: cd === undefined ? null : [...cd] };
+}
+
+function decode({ streamId, substreamId, mode, cd }: ContextSnapshot, features: Features): Context {
+  const words = cd === null ? undefined : Uint32Array.from(cd);
+  return new Context(streamId, substreamId, mode, features, words);
 }
 
 function isFor(context: Context, { streamId, substreamId }: Requester): boolean {

@@ -41,6 +41,18 @@ export class RegisterFile {
     this.words[register.offset >>> 2] = value;
   }
 
+  /** The words that are not zero: offset and value of each. */
+  snapshot(): (readonly [offset: number, value: number])[] {
+    return [...this.words.entries()].filter(([, value]) => value !== 0)
+      .map(([index, value]) => [index * 4, value]);
+  }
+
+  /** Becomes what a snapshot says. */
+  restore(snapshot: readonly (readonly [offset: number, value: number])[]): void {
+    this.words.fill(0);
+    for (const [offset, value] of snapshot) this.words[offset >>> 2] = value;
+  }
+
   /** The word or words of a register, for reading its fields. */
   view(register: Register): Uint32Array {
     const first = register.offset >>> 2;

@@ -26,6 +26,7 @@ import type { Fault } from "./fault.ts";
 import { type Features, features, identify } from "./features.ts";
 import { type InterruptLines, Interrupts } from "./interrupts.ts";
 import type { Observer } from "./observer.ts";
+import type { ContextCacheSnapshot } from "./context_cache.ts";
 import { RegisterFile } from "./register_file.ts";
 import {
   CERROR,
@@ -37,6 +38,7 @@ import {
   REG,
   REGISTER_SPACE_SIZE,
 } from "./spec/registers.ts";
+import type { TlbSnapshot } from "./tlb.ts";
 import { Translator } from "./translate.ts";
 
 /** What a device is made of. */
@@ -55,6 +57,20 @@ export interface SmmuV3Options {
   readonly registers?: ArrayBufferLike;
   /** Size of the TLB, as log2 of its sets of four entries. */
   readonly log2tlbSets?: number;
+}
+
+const SNAPSHOT_VERSION = 1;
+
+/** The state of a device as a plain value; see `SmmuV3.snapshot`. */
+export interface SmmuV3Snapshot {
+  /** Version of this structure. */
+  readonly version: number;
+  /** Words of the register space that are not zero. */
+  readonly registers: readonly (readonly [offset: number, value: number])[];
+  /** Cached translations. */
+  readonly tlb: TlbSnapshot;
+  /** Cached configuration. */
+  readonly contexts: ContextCacheSnapshot;
 }
 
 type GlobalError = (typeof GERROR)[keyof typeof GERROR];
@@ -129,6 +145,31 @@ export class SmmuV3 implements MmioDevice {
     identify(this.#registers.words, this.features);
     this.translator.contexts.invalidateStreams(0, 2 ** 32);
     this.translator.tlb.invalidateAll();
+  }
+
+  /**
+   * Its state between two operations as a plain value that JSON can hold: a fresh device of the same features that
+   * restores it answers everything from then on as this one does. Guest memory is not part of it.
+   */
+  snapshot(): SmmuV3Snapshot {
+    return {
+      version: SNAPSHOT_VERSION,
+      registers: this.#registers.snapshot(),
+      tlb: this.translator.tlb.snapshot(),
+      contexts: this.translator.contexts.snapshot(),
+    };
+  }
+
+  /** Becomes what a snapshot says. Throws a RangeError when that is of another version, or of a TLB of another size. */
+  restore(snapshot: SmmuV3Snapshot): void {
+    if (snapshot.version !== SNAPSHOT_VERSION) {
+      throw new RangeError(
+        `Cannot restore a snapshot of version ${snapshot.version}: this is version ${SNAPSHOT_VERSION}`,
+      );
+    }
+    this.translator.tlb.restore(snapshot.tlb);
+    this.#registers.restore(snapshot.registers);
+    this.translator.contexts.restore(snapshot.contexts, this.features);
   }
 
   /** A way to memory for endpoints whose messages take `msi` to where no RAM is. */

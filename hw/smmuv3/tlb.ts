@@ -22,6 +22,24 @@ const GPA_HI = 5;
 const PERMISSIONS = 6;
 const OFFSET_MASK = 7;
 
+/** A TLB as a plain value; see `Tlb.snapshot`. */
+export interface TlbSnapshot {
+  /** How many translations it can hold. */
+  readonly capacity: number;
+  /** Entries that were ever used: the number of each and its words. */
+  readonly entries: readonly (readonly number[])[];
+  /** Sets in which something was pushed out: the number of each and the way. */
+  readonly victims: readonly (readonly [set: number, way: number])[];
+  /** ASIDs that were invalidated, each with the stamp below which its entries do not match. */
+  readonly asidFloors: readonly (readonly [asid: number, floor: number])[];
+  /** The stamp below which no entry matches. */
+  readonly allFloor: number;
+  /** The latest stamp. */
+  readonly clock: number;
+  /** log2 of the page sizes that entries may have. */
+  readonly log2sizes: readonly number[];
+}
+
 /** Translations of one SMMU. An entry is named by a number, valid until the next insertion or invalidation. */
 export class Tlb {
   readonly #words: Uint32Array;
@@ -148,6 +166,43 @@ export class Tlb {
         pageLo = next >>> 0;
       }
     }
+  }
+
+  /** Everything that decides what it finds and pushes out from now on; entries that no longer match are part of that. */
+  snapshot(): TlbSnapshot {
+    const words = this.#words;
+    const entries: number[][] = [];
+    for (let at = 0; at < words.length; at += WORDS) {
+      if (words[at + KIND] !== 0) entries.push([at / WORDS, ...words.subarray(at, at + WORDS)]);
+    }
+    return {
+      capacity: this.capacity,
+      entries,
+      victims: [...this.#victims.entries()].filter(([, way]) => way !== 0),
+      asidFloors: [...this.#asidFloor.entries()].filter(([, floor]) => floor !== 0),
+      allFloor: this.#allFloor,
+      clock: this.#clock,
+      log2sizes: [...this.#sizes],
+    };
+  }
+
+  /** Becomes what a snapshot says. Throws a RangeError when that is of a TLB of another capacity. */
+  restore(snapshot: TlbSnapshot): void {
+    if (snapshot.capacity !== this.capacity) {
+      throw new RangeError(
+        `Cannot restore a TLB of ${snapshot.capacity} entries into one of ${this.capacity}`,
+      );
+    }
+    this.#words.fill(0);
+    for (const [index, ...words] of snapshot.entries) this.#words.set(words, index * WORDS);
+    this.#victims.fill(0);
+    for (const [set, way] of snapshot.victims) this.#victims[set] = way;
+    this.#asidFloor.fill(0);
+    for (const [asid, floor] of snapshot.asidFloors) this.#asidFloor[asid] = floor;
+    this.#allFloor = snapshot.allFloor;
+    this.#clock = snapshot.clock;
+    this.#sizes = [...snapshot.log2sizes];
+    this.#sizeMask = this.#sizes.reduce((mask, log2size) => mask | (1 << log2size), 0);
   }
 
   #scanRange(lo: number, hi: number, sizeBytes: number, asid: number): void {
