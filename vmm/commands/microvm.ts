@@ -77,6 +77,7 @@ function actionsOf(values: Values): string[] {
 
 function resultLines(result: MicrovmResult): string[] {
   const { ok, checks, summary, transfers, qemu, kernel, seconds } = result;
+  const system = kernel === undefined ? "" : `, Linux ${kernel}`;
   return [
     "",
     ...summaryLines(summary),
@@ -84,7 +85,7 @@ function resultLines(result: MicrovmResult): string[] {
     ...transfers.map(transferLine),
     ...checkLines(checks),
     "",
-    `${ok ? "All held" : "NOT all held"}: QEMU ${qemu}, Linux ${kernel ?? "?"}; ` +
+    `${ok ? "All held" : "NOT all held"}: QEMU ${qemu}${system}; ` +
     `${seconds.guest.toFixed(1)} s for the guest, ${
       seconds.provision.toFixed(1)
     } s to get its parts`,
