@@ -26,7 +26,7 @@ export interface Command {
   /** One sentence. */
   readonly summary: string;
   readonly flags: Readonly<Record<string, Flag>>;
-  /** What it takes besides flags, such as `FILE`; nothing when absent. */
+  /** What it takes besides flags: `FILE` one, `A B` two, `FILE…` one or more; nothing when absent. */
   readonly operand?: string;
   /** Runs it; returns one of `EXIT`. */
   run(values: Values, io: Io): Promise<number>;
@@ -53,14 +53,19 @@ export class UsageError extends Error {
 
 /** The flags of one invocation. */
 export class Values {
-  /** What is given besides flags; empty when the command takes nothing. */
-  readonly operand: string;
+  /** What is given besides flags, in order. */
+  readonly operands: readonly string[];
   readonly #values: ReadonlyMap<string, string>;
 
   /** Values of the flags that are given, by name; an on-off flag has an empty one. */
-  constructor(values: ReadonlyMap<string, string>, operand: string = "") {
+  constructor(values: ReadonlyMap<string, string>, operands: readonly string[] = []) {
     this.#values = values;
-    this.operand = operand;
+    this.operands = operands;
+  }
+
+  /** The first of what is given besides flags; empty when the command takes nothing. */
+  get operand(): string {
+    return this.operands[0] ?? "";
   }
 
   /** Whether a flag is given. */
@@ -95,7 +100,7 @@ export class Values {
 }
 
 /**
- * Parses the arguments after a command's name: `--flag`, `--flag VALUE` or `--flag=VALUE`, and the operand where there is one.
+ * Parses the arguments after a command's name: `--flag`, `--flag VALUE` or `--flag=VALUE`, and operands where there are any.
  * Throws `UsageError` naming the first that is wrong.
  */
 export function parseFlags(command: Command, args: readonly string[]): Values {
@@ -104,14 +109,14 @@ export function parseFlags(command: Command, args: readonly string[]): Values {
     throw new UsageError(`Cannot use ${what}; vsmmu ${command.name} --help lists the flags`);
   };
   const values = new Map<string, string>();
-  let given: string | undefined;
+  const given: string[] = [];
+  const words = operand?.split(" ") ?? [];
+  const most = operand?.endsWith("…") ? Infinity : words.length;
   for (let i = 0; i < args.length; i++) {
     const [, name, joined] = /^--([^=]+)(?:=(.*))?$/s.exec(args[i]) ?? [];
     if (name === undefined) {
-      if (operand === undefined || given !== undefined || /^-|^$/.test(args[i])) {
-        wrong(`"${args[i]}"`);
-      }
-      given = args[i];
+      if (given.length >= most || /^-|^$/.test(args[i])) wrong(`"${args[i]}"`);
+      given.push(args[i]);
       continue;
     }
     if (!Object.hasOwn(flags, name)) wrong(`--${name}: no such flag`);
@@ -127,7 +132,9 @@ export function parseFlags(command: Command, args: readonly string[]): Values {
       values.set(name, text || wrong(`--${name}: it needs a value, ${value}`));
     }
   }
-  if (operand !== undefined && given === undefined) wrong(`nothing: it needs ${operand}`);
+  if (given.length < words.length) {
+    wrong(`${given.length === 0 ? "nothing" : `"${given.join(" ")}" alone`}: it needs ${operand}`);
+  }
   return new Values(values, given);
 }
 
