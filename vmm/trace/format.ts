@@ -25,6 +25,12 @@ export interface TraceHeader {
   readonly guest: Readonly<Record<string, string>>;
   /** When the recording began, as ISO 8601; times of operations count seconds from then. */
   readonly began: string;
+  /** What times are, for a reader who has only the file. */
+  readonly time?: string;
+  /** Where the format is described. */
+  readonly schema?: string;
+  /** Whether payload is recorded too; without it there are only lengths and checksums. */
+  readonly payload?: boolean;
 }
 
 /** A store or another thing that the device did during an operation, in order. */
@@ -75,6 +81,8 @@ export type Operation =
       readonly iova: string;
       readonly size: number;
       readonly ok: boolean;
+      /** What was to be written, or what the endpoint had in its buffer afterwards, as base64; only on demand. */
+      readonly payload?: string;
     }
     | {
       readonly op: "dma-message";
@@ -93,13 +101,25 @@ export interface TraceEnd {
   readonly operations: number;
 }
 
+/** The longest line that a reader takes, in bytes; the features of the device keep a recorder far from it. */
+export const LONGEST_LINE_BYTES = 2 ** 26;
+
 /** Puts lines into the format. */
 export class LineWriter {
   #check = 0;
 
   /** A line of JSON with its check and its newline. */
   line(value: TraceHeader | Operation | TraceEnd): string {
-    const body = JSON.stringify(value).slice(0, -1);
+    // Without other letters than ASCII, a byte is a letter for every reader.
+    const body = JSON.stringify(value).replaceAll(
+      /[\u0080-\uffff]/g,
+      (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`,
+    );
+    return this.close(body.slice(0, -1));
+  }
+
+  /** A line from the text of a JSON object without its last brace. */
+  close(body: string): string {
     this.#check = crc32(body, this.#check);
     return `${body},"c":${this.#check}}\n`;
   }
@@ -115,7 +135,7 @@ export class LineReader {
     if (cut < 0) return undefined;
     const body = text.slice(0, cut);
     this.#check = crc32(body, this.#check);
-    if (text.slice(cut + 5, -1) !== String(this.#check)) return undefined;
+    if (text.slice(cut + 5) !== `${this.#check}}`) return undefined;
     try {
       return JSON.parse(`${body}}`);
     } catch {

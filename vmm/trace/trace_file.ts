@@ -3,11 +3,13 @@
  * constant memory, with every damage named and placed.
  * @module
  */
-import { createGunzip, gzipSync } from "node:zlib";
+import { gzipSync } from "node:zlib";
 import { delay } from "@std/async/delay";
 import { EnvironmentError } from "../environment_error.ts";
-import { LineReader, type Operation, type TraceHeader, VERSION } from "./format.ts";
+import { LineReader, LONGEST_LINE_BYTES, type Operation, type TraceHeader } from "./format.ts";
+import { uncompressed } from "./gunzip.ts";
 import type { TextRing } from "./ring.ts";
+import { headerOf, wrongIn } from "./shape.ts";
 
 /** How often what was recorded goes to disk. */
 const PIECE_MS = 200;
@@ -27,8 +29,27 @@ export async function writeTrace(file: Deno.FsFile, ring: TextRing): Promise<voi
   }
 }
 
+/** Where a trace is damaged. */
+export interface TracePlace {
+  /** The line, from 1. */
+  readonly line: number;
+  /** Bytes before that line in the uncompressed trace. */
+  readonly offset: number;
+  /** Operations before it; all were given. */
+  readonly operations: number;
+}
+
 /** What is wrong with a trace, and where. */
-export class TraceError extends EnvironmentError {}
+export class TraceError extends EnvironmentError {
+  /** Where; undefined when not even its header can be read. */
+  readonly place: TracePlace | undefined;
+
+  /** A message, which names the place too. */
+  constructor(message: string, place?: TracePlace) {
+    super(message);
+    this.place = place;
+  }
+}
 
 /** A line of a trace with its place. */
 export interface TraceLine {
@@ -42,115 +63,188 @@ export interface TraceLine {
 /** A trace that is being read. */
 export interface OpenTrace {
   readonly header: TraceHeader;
-  /** Its operations; throws a {@linkcode TraceError} where the trace is damaged, after everything before it. */
+  /** Its operations, once; throws a {@linkcode TraceError} where the trace is damaged, after everything before it. */
   readonly operations: AsyncIterable<TraceLine>;
 }
 
-/** Opens a trace. Throws a {@linkcode TraceError} when it is not one, or of a version that this reader does not know. */
+/**
+ * Opens a trace, compressed or not. Throws a {@linkcode TraceError} when it is not one, of a version that this reader does not
+ * know, or of a device with features that this one does not have.
+ */
 export async function openTrace(path: string): Promise<OpenTrace> {
-  const lines = textLines(path);
-  const reader = new LineReader();
-  const first = await lines.next();
-  const header = first.done ? undefined : reader.line(first.value.text);
-  if (header === undefined || header["format"] !== "vsmmu-trace") {
-    throw new TraceError(`Cannot read ${path}: it does not begin like a trace of vsmmu`);
-  }
-  const version = String(header["version"]);
-  if (Number(version.split(".")[0]) !== VERSION.major) {
-    throw new TraceError(
-      `Cannot read ${path}: it is of version ${version}, and this is a reader of version ${VERSION.major}`,
-    );
-  }
-  return {
-    header: header as unknown as TraceHeader,
-    operations: operations(path, lines, reader),
-  };
+  const reading = new TraceReading(path, await open(path));
+  return { header: await reading.header(), operations: new Flat(reading.batches()) };
 }
 
-async function* operations(
-  path: string,
-  lines: AsyncGenerator<PlacedText>,
-  reader: LineReader,
-): AsyncGenerator<TraceLine> {
-  let count = 0;
-  let place = { number: 1, offset: 0 };
-  for await (const { text, number, offset } of lines) {
-    place = { number, offset };
-    const value = reader.line(text);
-    if (value === undefined) {
-      throw new TraceError(
-        `${path} is damaged in line ${number}, at byte ${offset} of the uncompressed trace: it was changed or cut`,
-      );
-    }
-    if (value["end"] === true) {
-      if (value["operations"] === count) return;
-      throw new TraceError(
-        `${path} ends in line ${number} after ${count} operations and says ${value["operations"]}`,
-      );
-    }
-    count++;
-    yield { number, offset, operation: value as unknown as Operation };
-  }
-  throw new TraceError(
-    `${path} ends after line ${place.number}, at byte ${place.offset} of the uncompressed trace, without an end: ` +
-      `its recording was interrupted, or it was cut`,
-  );
-}
-
-interface PlacedText {
-  readonly text: string;
-  readonly number: number;
-  readonly offset: number;
-}
-
-/** The longest line that a recorder writes is far shorter. */
-const LONGEST_LINE = 2 ** 24;
-
-/** Lines of a gzip file. What follows a damage of the compression is left out: the caller misses the end. */
-async function* textLines(path: string): AsyncGenerator<PlacedText> {
-  const decoder = new TextDecoder();
-  let rest = "";
-  let number = 1;
-  let offset = 0;
-  for await (const piece of unzipped(path)) {
-    rest += decoder.decode(piece, { stream: true });
-    let from = 0;
-    for (let cut = rest.indexOf("\n"); cut >= 0; cut = rest.indexOf("\n", from)) {
-      const text = rest.slice(from, cut);
-      yield { text, number, offset };
-      number++;
-      offset += text.length + 1;
-      from = cut + 1;
-    }
-    rest = rest.slice(from);
-    if (rest.length > LONGEST_LINE) {
-      throw new TraceError(`${path} is damaged in line ${number}: the line has no end`);
-    }
-  }
-  if (rest !== "") yield { text: rest, number, offset };
-}
-
-async function* unzipped(path: string): AsyncGenerator<Uint8Array> {
-  let file: Deno.FsFile;
+async function open(path: string): Promise<Deno.FsFile> {
   try {
-    file = await Deno.open(path);
+    return await Deno.open(path);
   } catch (error) {
     throw new TraceError(`Cannot read ${path}: ${(error as Error).message}`);
   }
-  using _file = file;
-  const gunzip = createGunzip();
-  const feeding = (async (): Promise<void> => {
-    for await (const chunk of file.readable) {
-      if (!gunzip.write(chunk)) await new Promise((resolve) => gunzip.once("drain", resolve));
+}
+
+/** A trace from its first line to its last. */
+class TraceReading {
+  readonly #path: string;
+  readonly #texts: AsyncGenerator<readonly string[], boolean>;
+  readonly #reader = new LineReader();
+  #waiting: readonly string[] = [];
+  #line = 1;
+  #offset = 0;
+  #operations = 0;
+  #isEnded = false;
+
+  constructor(path: string, file: Deno.FsFile) {
+    this.#path = path;
+    this.#texts = lines(file);
+  }
+
+  /** Takes the first line. */
+  async header(): Promise<TraceHeader> {
+    const first = await this.#take();
+    try {
+      const text = first?.[0];
+      if (text === undefined) throw this.#refusal("it is empty, or cut within its first line");
+      const value = this.#reader.line(text);
+      if (value === undefined) throw this.#refusal("it does not begin like a trace of vsmmu");
+      const result = headerOf(value);
+      if ("wrong" in result) throw this.#refusal(result.wrong);
+      this.#advance(text);
+      this.#waiting = first!.slice(1);
+      return result.header;
+    } catch (error) {
+      await this.#texts.return(false);
+      throw error;
     }
-    gunzip.end();
-  })();
-  try {
-    yield* gunzip as AsyncIterable<Uint8Array>;
-    await feeding;
-  } catch {
-    // Whoever misses the end says where.
-  } finally {
-    gunzip.destroy();
+  }
+
+  /** Takes the others, many at a time. */
+  async *batches(): AsyncGenerator<readonly TraceLine[]> {
+    try {
+      for (
+        let texts: readonly string[] | undefined = this.#waiting;
+        texts !== undefined;
+        texts = await this.#take()
+      ) {
+        const batch: TraceLine[] = [];
+        const error = this.#parse(texts, batch);
+        yield batch;
+        if (error !== undefined) throw error;
+      }
+      if (!this.#isEnded) {
+        throw this.#damage("is cut", "it has no end: its recording was interrupted, or it was cut");
+      }
+    } finally {
+      await this.#texts.return(false);
+    }
+  }
+
+  /** Adds operations to `batch` up to the first line that is none. */
+  #parse(texts: readonly string[], batch: TraceLine[]): TraceError | undefined {
+    for (const text of texts) {
+      const value = this.#reader.line(text);
+      if (value === undefined) return this.#damage("is damaged", "the line was changed or cut");
+      if (this.#isEnded) return this.#damage("goes on behind its end", "there should be nothing");
+      if (value["end"] === true) {
+        if (value["operations"] !== this.#operations) {
+          return this.#damage("is damaged", `its end counts ${value["operations"]} operations`);
+        }
+        this.#isEnded = true;
+      } else {
+        const wrong = wrongIn(value);
+        if (wrong !== undefined) return this.#damage("cannot be read", wrong);
+        const operation = value as unknown as Operation;
+        batch.push({ number: this.#line, offset: this.#offset, operation });
+        this.#operations++;
+      }
+      this.#advance(text);
+    }
+    return undefined;
+  }
+
+  /** Lines that were read; undefined at the end. */
+  async #take(): Promise<readonly string[] | undefined> {
+    try {
+      const next = await this.#texts.next();
+      if (!next.done) return next.value;
+      if (next.value) return undefined;
+    } catch (error) {
+      if (error instanceof RangeError) throw this.#damage("is damaged", error.message);
+      throw this.#refusal((error as Error).message);
+    }
+    throw this.#damage("is damaged", "what follows cannot be uncompressed: it was changed or cut");
+  }
+
+  #advance(text: string): void {
+    this.#line++;
+    this.#offset += text.length + 1;
+  }
+
+  #refusal(why: string): TraceError {
+    return new TraceError(`Cannot read ${this.#path}: ${why}`);
+  }
+
+  #damage(what: string, why: string): TraceError {
+    const place = { line: this.#line, offset: this.#offset, operations: this.#operations };
+    return new TraceError(
+      `${this.#path} ${what} in line ${place.line}, at byte ${place.offset} of the uncompressed trace: ${why}; ` +
+        `${place.operations} operations before it are whole`,
+      place,
+    );
+  }
+}
+
+/** The lines of a file, many at a time, and what `uncompressed` returns. An unfinished last one is a line too. */
+async function* lines(file: Deno.FsFile): AsyncGenerator<readonly string[], boolean> {
+  using _file = file;
+  const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+  const bytes = uncompressed(file);
+  let rest = "";
+  for (;;) {
+    const next = await bytes.next();
+    if (next.done) {
+      if (rest !== "") yield [rest];
+      return next.value;
+    }
+    const texts = (rest + decoder.decode(next.value, { stream: true })).split("\n");
+    rest = texts.pop()!;
+    if (rest.length > LONGEST_LINE_BYTES) throw new RangeError("the line has no end");
+    if (texts.length > 0) yield texts;
+  }
+}
+
+/** The elements of batches: a generator would take longer than all the rest. */
+class Flat<T> implements AsyncIterableIterator<T> {
+  readonly #batches: AsyncGenerator<readonly T[]>;
+  #batch: readonly T[] = [];
+  #at = 0;
+
+  constructor(batches: AsyncGenerator<readonly T[]>) {
+    this.#batches = batches;
+  }
+
+  next(): Promise<IteratorResult<T>> {
+    if (this.#at < this.#batch.length) {
+      return Promise.resolve({ done: false, value: this.#batch[this.#at++] });
+    }
+    return this.#more();
+  }
+
+  async return(): Promise<IteratorResult<T>> {
+    await this.#batches.return(undefined);
+    return { done: true, value: undefined };
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  async #more(): Promise<IteratorResult<T>> {
+    const next = await this.#batches.next();
+    if (next.done) return { done: true, value: undefined };
+    this.#batch = next.value;
+    this.#at = 0;
+    return this.next();
   }
 }

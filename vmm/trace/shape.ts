@@ -1,0 +1,176 @@
+/**
+ * What lines of a trace must look like: types and ranges of all fields, so that nobody behind has to ask.
+ * @module
+ */
+import { DEFAULT_FEATURES, type Features, features } from "../../hw/smmuv3/features.ts";
+import { type TraceHeader, VERSION } from "./format.ts";
+
+/** An object as JSON gives it. */
+export type Fields = Readonly<Record<string, unknown>>;
+
+/** The largest DMA that is replayed. */
+const MOST_DMA_BYTES = 2 ** 26;
+const MOST_LOG2_KNOWN = 22;
+const MOST_LOG2_TLB_SETS = 20;
+
+const HEX = /^(?:[0-9a-f]{2})*$/;
+const QUADS = /^(?:[0-9a-f]{16})+$/;
+const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
+const IOVA = /^0x[0-9a-f]{1,16}$/;
+
+function isCount(value: unknown, most: number = Number.MAX_SAFE_INTEGER): boolean {
+  return typeof value === "number" && value >= 0 && value <= most && Number.isInteger(value);
+}
+
+function isText(value: unknown, pattern: RegExp): boolean {
+  return typeof value === "string" && pattern.test(value);
+}
+
+/** The name of the first field that is wrong. */
+type Checker = (operation: Fields) => string | undefined;
+
+const access: Checker = ({ at, bytes }) =>
+  !isCount(at) ? "at" : !isText(bytes, HEX) || bytes === "" ? "bytes" : undefined;
+
+const requester: Checker = ({ stream, substream, iova, ok }) => {
+  if (!isCount(stream, 0xffff_ffff)) return "stream";
+  if (substream !== undefined && !isCount(substream, 0xf_ffff)) return "substream";
+  if (!isText(iova, IOVA)) return "iova";
+  return typeof ok === "boolean" ? undefined : "ok";
+};
+
+const transfer: Checker = (operation) => {
+  const { size, payload } = operation;
+  if (!isCount(size, MOST_DMA_BYTES)) return "size";
+  if (payload !== undefined) {
+    const letters = Math.ceil(size as number / 3) * 4;
+    if (!isText(payload, BASE64) || (payload as string).length !== letters) return "payload";
+  }
+  return requester(operation);
+};
+
+/** The operations, by name. */
+const OPERATIONS: Readonly<Record<string, Checker>> = {
+  read: access,
+  write: access,
+  reset: () => undefined,
+  "dma-read": transfer,
+  "dma-write": transfer,
+  "dma-message": (operation) =>
+    isCount(operation["data"], 0xffff_ffff) ? requester(operation) : "data",
+};
+
+/** The outputs, by name: whether what follows the name is right. */
+const OUTPUTS: Readonly<Record<string, (output: readonly unknown[]) => boolean>> = {
+  store: ([, gpa, bytes, ok]) => isCount(gpa) && isText(bytes, QUADS) && typeof ok === "boolean",
+  store32: ([, gpa, value, ok]) =>
+    isCount(gpa) && isCount(value, 0xffff_ffff) && typeof ok === "boolean",
+  read: isPayload,
+  write: isPayload,
+  irq: ([, line]) => typeof line === "string",
+  msi: ([, gpa, data, ok]) => isCount(gpa) && isCount(data, 0xffff_ffff) && typeof ok === "boolean",
+};
+
+function isPayload([, gpa, sizeBytes, crc, ok]: readonly unknown[]): boolean {
+  return isCount(gpa) && isCount(sizeBytes) && isCount(crc, 0xffff_ffff) && typeof ok === "boolean";
+}
+
+function isChange(change: unknown): boolean {
+  return Array.isArray(change) && isCount(change[0]) && isCount(change[1]) &&
+    (change[2] === null || isText(change[2], QUADS));
+}
+
+/** What is wrong with the fields of an operation, in words; undefined when nothing is. */
+export function wrongIn(operation: Fields): string | undefined {
+  const { op, t, mem, fetches, path, out } = operation;
+  if (typeof op !== "string" || !Object.hasOwn(OPERATIONS, op)) return unknown("operation", op);
+  const wrong = OPERATIONS[op](operation);
+  if (wrong !== undefined) return not(wrong, operation[wrong]);
+  if (typeof t !== "number" || !(t >= 0)) return not("t", t);
+  if (fetches !== undefined && !isCount(fetches)) return not("fetches", fetches);
+  if (path !== undefined && !isCount(path, 0xffff_ffff)) return not("path", path);
+  if (mem !== undefined && !(Array.isArray(mem) && mem.every(isChange))) return not("mem", mem);
+  return out === undefined ? undefined : wrongOutput(out);
+}
+
+function wrongOutput(out: unknown): string | undefined {
+  if (!Array.isArray(out)) return not("out", out);
+  for (const output of out) {
+    const name = Array.isArray(output) ? output[0] : undefined;
+    if (typeof name !== "string" || !Object.hasOwn(OUTPUTS, name)) return unknown("output", name);
+    if (!OUTPUTS[name](output)) return not("out", output);
+  }
+  return undefined;
+}
+
+function unknown(what: string, name: unknown): string {
+  const version = `${VERSION.major}.${VERSION.minor}`;
+  return `it has the ${what} ${
+    show(name)
+  }, which this reader, of version ${version}, does not know`;
+}
+
+function not(field: string, value: unknown): string {
+  return value === undefined ? `it has no "${field}"` : `"${field}" cannot be ${show(value)}`;
+}
+
+function show(value: unknown): string {
+  const text = JSON.stringify(value) ?? "nothing";
+  return text.length <= 60 ? text : `${text.slice(0, 60)}…`;
+}
+
+/** What is wrong with a header, or the header with its features completed. */
+export function headerOf(
+  fields: Fields,
+): { readonly header: TraceHeader } | { readonly wrong: string } {
+  const { format, version, log2tlbSets, log2known, guest, began } = fields;
+  if (format !== "vsmmu-trace") return { wrong: "it does not begin like a trace of vsmmu" };
+  const [, major] = /^(\d+)\.\d+$/.exec(String(version)) ?? [];
+  if (major === undefined) return { wrong: not("version", version) };
+  if (Number(major) !== VERSION.major) {
+    const newer = Number(major) > VERSION.major ? "a newer" : "an older";
+    return {
+      wrong: `it is of version ${version}, and this is a reader of version ${VERSION.major}; ` +
+        `${newer} vsmmu reads it`,
+    };
+  }
+  if (!isCount(log2tlbSets, MOST_LOG2_TLB_SETS)) return { wrong: not("log2tlbSets", log2tlbSets) };
+  if (!isCount(log2known, MOST_LOG2_KNOWN)) return { wrong: not("log2known", log2known) };
+  if (typeof began !== "string") return { wrong: not("began", began) };
+  if (!isWords(guest)) return { wrong: not("guest", guest) };
+  const found = featuresOf(fields["features"]);
+  if (typeof found === "string") return { wrong: found };
+  return { header: { ...fields as unknown as TraceHeader, features: found } };
+}
+
+function isWords(value: unknown): boolean {
+  return typeof value === "object" && value !== null && !Array.isArray(value) &&
+    Object.values(value).every((word) => typeof word === "string");
+}
+
+/** Features that this device can have, or why it cannot. What a trace does not name is off; what is off need not be known. */
+function featuresOf(recorded: unknown): Features | string {
+  if (typeof recorded !== "object" || recorded === null || Array.isArray(recorded)) {
+    return not("features", recorded);
+  }
+  const known = Object.keys(DEFAULT_FEATURES);
+  const foreign = Object.entries(recorded).filter(([name, value]) =>
+    !known.includes(name) && value !== false && value !== 0
+  );
+  if (foreign.length > 0) {
+    const names = foreign.map(([name, value]) => `${name} ${show(value)}`).join(", ");
+    return `it was recorded with ${names}, and this device has only ${known.join(", ")}`;
+  }
+  const chosen: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(DEFAULT_FEATURES)) {
+    const given = (recorded as Fields)[name] ?? (typeof value === "number" ? 0 : false);
+    if (typeof given !== typeof value) return `feature ${name} cannot be ${show(given)}`;
+    chosen[name] = given;
+  }
+  try {
+    return features(chosen);
+  } catch (error) {
+    if (error instanceof RangeError) return error.message;
+    throw error;
+  }
+}
