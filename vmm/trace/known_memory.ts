@@ -47,6 +47,13 @@ export class KnownMemory {
     into[at + 1] = this.#hi[slot];
   }
 
+  /** What is known: address and both words of each quad, in no particular order. */
+  *entries(): Generator<[gpa: number, lo: number, hi: number]> {
+    for (let slot = 0; slot <= this.#mask; slot++) {
+      if (this.#tags[slot] >= 0) yield [this.#tags[slot], this.#lo[slot], this.#hi[slot]];
+    }
+  }
+
   /** Forgets everything. */
   clear(): void {
     this.#tags.fill(-1);

@@ -5,7 +5,9 @@
 import { crc32 } from "node:zlib";
 import type { MmioDevice, Requester } from "../../hw/device.ts";
 import type { Entry, GuestMemory } from "../../hw/guest_memory.ts";
-import { SmmuV3 } from "../../hw/smmuv3/smmuv3.ts";
+import type { Observer } from "../../hw/smmuv3/observer.ts";
+import { SmmuV3, type SmmuV3Snapshot } from "../../hw/smmuv3/smmuv3.ts";
+import { REG } from "../../hw/smmuv3/spec/registers.ts";
 import {
   type Change,
   fromHex,
@@ -16,28 +18,55 @@ import {
   type TraceHeader,
 } from "./format.ts";
 import { KnownMemory } from "./known_memory.ts";
+import { compareOutputs, type Difference } from "./replayer_compare.ts";
+import { CommandHistory } from "./replayer_history.ts";
 
-/** One thing that is not as recorded. */
-export interface Difference {
-  /** What differs, such as `read value` or `output 2`. */
-  readonly what: string;
-  readonly expected: unknown;
-  readonly got: unknown;
-}
+const NONE: readonly never[] = [];
+
+export type { Difference } from "./replayer_compare.ts";
 
 /** The device that is replayed against; `smmu` is what a maker of variants may wrap. */
 export type DeviceMaker = (options: ConstructorParameters<typeof SmmuV3>[0]) => SmmuV3;
 
+/** A replay between two lines as a plain value that JSON can hold. */
+export interface ReplaySnapshot {
+  /** The last line of the trace that was replayed. */
+  readonly line: number;
+  readonly device: SmmuV3Snapshot;
+  /** What is known of guest memory: address, low and high word of each quad. */
+  readonly known: readonly (readonly [gpa: number, lo: number, hi: number])[];
+}
+
+/** What came of an operation. */
+export interface Outcome {
+  /** What the operation returned: the value that was read as hexadecimal, or whether DMA was done. */
+  readonly result: unknown;
+  readonly out: readonly Output[];
+  /** Addresses of fetched records, in order. */
+  readonly fetches: readonly number[];
+  /** The first record that was fetched although the recording tells nothing about it. */
+  readonly unknown: number | undefined;
+}
+
+/** Registers that an operation may move by itself. */
+const MOVING = [REG.CMDQ_CONS.offset, REG.EVENTQ_PROD.offset, REG.GERROR.offset] as const;
+
 /** A replay in progress. */
 export class Replayer {
+  /** The commands that were consumed last. */
+  readonly history: CommandHistory = new CommandHistory();
   readonly #device: SmmuV3;
   readonly #known: KnownMemory;
+  readonly #before = new Uint32Array(MOVING.length);
+  #line = 1;
+  #isExperiment = false;
   #changes: readonly Change[] = [];
   #nextChange = 0;
   #unknown: number | undefined;
-  #fetches = 0;
+  #fetches: number[] = [];
   #path = 0;
   #out: Output[] = [];
+  #result: unknown;
   #expected: readonly Output[] = [];
   /** The endpoint's side of a DMA: one buffer for all, as clearing new ones would take longer than the device. */
   #buffer = new Uint8Array(2 ** 17);
@@ -53,20 +82,120 @@ export class Replayer {
       log2tlbSets: header.log2tlbSets,
       lines: { eventq: this.#wire("eventq"), gerror: this.#wire("gerror") },
       msi: { send: (gpa, data) => this.#answer(["msi", gpa, data >>> 0, false]) },
+      observer: this.#observer(),
     });
   }
 
-  /** Does one operation; returns what came out differently. */
-  step(operation: Operation): readonly Difference[] {
-    this.#changes = operation.mem ?? [];
+  /** The device that is replayed against. */
+  get device(): SmmuV3 {
+    return this.#device;
+  }
+
+  /** The line of the operation that was done last; the header is line 1. */
+  get line(): number {
+    return this.#line;
+  }
+
+  /** What came of the operation that was done last. */
+  get outcome(): Outcome {
+    return {
+      result: this.#result,
+      out: this.#out,
+      fetches: this.#fetches,
+      unknown: this.#unknown,
+    };
+  }
+
+  /** CMDQ_CONS, EVENTQ_PROD and GERROR before the operation that was done last. */
+  get before(): readonly [cmdqCons: number, eventqProd: number, gerror: number] {
+    return [this.#before[0], this.#before[1], this.#before[2]];
+  }
+
+  /** Does one operation, of the next line unless told otherwise; returns what came out differently. */
+  step(operation: Operation, line: number = this.#line + 1): readonly Difference[] {
+    this.#line = line;
+    for (let i = 0; i < MOVING.length; i++) this.#before[i] = this.#device.read32(MOVING[i]);
+    return this.#compare(operation);
+  }
+
+  /**
+   * What the operation that was done last would come to on a device in another state: `change` alters a snapshot of the
+   * state before it. With `isKept` the device stays in the state that this leads to.
+   */
+  again(
+    operation: Operation,
+    change: (snapshot: SmmuV3Snapshot) => SmmuV3Snapshot,
+    isKept: boolean = false,
+  ): readonly Difference[] {
+    const after = this.#device.snapshot();
+    const { result, out, fetches, unknown } = this.outcome;
+    const registers = withRegisters(after.registers, MOVING.map((at, i) => [at, this.#before[i]]));
+    this.#isExperiment = true;
+    try {
+      this.#device.restore(change({ ...after, registers }));
+      return this.#compare(operation);
+    } finally {
+      this.#isExperiment = false;
+      this.#result = result;
+      this.#out = [...out];
+      this.#fetches = [...fetches];
+      this.#unknown = unknown;
+      if (!isKept) this.#device.restore(after);
+    }
+  }
+
+  /** Sets registers, without any effect of a write. */
+  adjust(registers: readonly (readonly [offset: number, value: number])[]): void {
+    const snapshot = this.#device.snapshot();
+    this.#device.restore({
+      ...snapshot,
+      registers: withRegisters(snapshot.registers, registers),
+    });
+  }
+
+  /** Memory as far as it is known. */
+  recall(gpa: number, sizeBytes: number): Uint32Array | undefined {
+    const words = new Uint32Array(sizeBytes / 4);
+    for (let at = 0; at < sizeBytes; at += 8) {
+      if (!this.#known.has(gpa + at)) return undefined;
+      this.#known.recall(gpa + at, words, at / 4);
+    }
+    return words;
+  }
+
+  /** The replay as it stands. */
+  snapshot(): ReplaySnapshot {
+    const { line } = this;
+    return { line, device: this.#device.snapshot(), known: [...this.#known.entries()] };
+  }
+
+  /** Goes on where a snapshot was taken. Throws a RangeError when that is of another device. */
+  restore({ line, device, known }: ReplaySnapshot): void {
+    this.#device.restore(device);
+    this.#known.clear();
+    for (const [gpa, lo, hi] of known) this.#known.learn(gpa, lo, hi);
+    this.#line = line;
+  }
+
+  #compare(operation: Operation): readonly Difference[] {
+    this.#changes = operation.mem ?? NONE;
     this.#nextChange = 0;
     this.#unknown = undefined;
-    this.#fetches = 0;
+    this.#fetches = [];
     this.#path = 0;
     this.#out = [];
     this.#payload = undefined;
-    this.#expected = operation.out ?? [];
+    this.#expected = operation.out ?? NONE;
     const [expected, got] = this.#do(operation);
+    this.#result = got;
+    this.#learnRest();
+    const isSame = expected === got && this.#unknown === undefined &&
+      (operation.fetches ?? 0) === this.#fetches.length && (operation.path ?? 0) === this.#path &&
+      this.#expected.length === 0 && this.#out.length === 0;
+    return isSame ? NONE : this.#differences(operation, expected, got);
+  }
+
+  #differences(operation: Operation, expected: unknown, got: unknown): readonly Difference[] {
     const differences: Difference[] = [];
     const compare = (what: string, expected: unknown, got: unknown): void => {
       if (expected !== got) differences.push({ what, expected, got });
@@ -77,10 +206,30 @@ export class Replayer {
       const got = `0x${unknown.toString(16)}`;
       differences.push({ what: "fetch", expected: "an address that the recording fetched", got });
     }
-    compare("number of fetches", operation.fetches ?? 0, this.#fetches);
+    compare("number of fetches", operation.fetches ?? 0, this.#fetches.length);
     compare("addresses of fetches (hash)", operation.path ?? 0, this.#path);
     compareOutputs(this.#expected, this.#out, this.#payload !== undefined, differences);
     return differences;
+  }
+
+  /** What the recording fetched and this device did not is known all the same. */
+  #learnRest(): void {
+    for (; this.#nextChange < this.#changes.length; this.#nextChange++) {
+      this.#learn(this.#changes[this.#nextChange]);
+    }
+  }
+
+  #observer(): Observer {
+    const nothing = (): void => {};
+    return {
+      command: (words, error) => {
+        if (!this.#isExperiment) this.history.add(this.#line, words, error);
+      },
+      translation: nothing,
+      transfer: nothing,
+      event: nothing,
+      interrupt: nothing,
+    };
   }
 
   #do(operation: Operation): [expected: unknown, got: unknown] {
@@ -150,18 +299,17 @@ export class Replayer {
   }
 
   #fetch(gpa: number, { words, bytes }: Entry): boolean {
-    const fetch = this.#fetches++;
+    const fetch = this.#fetches.push(gpa) - 1;
     this.#path = hashAddress(this.#path, gpa);
     const change = this.#changes[this.#nextChange];
     if (change !== undefined && change[0] === fetch) {
       this.#nextChange++;
-      if (change[1] !== gpa) this.#unknown ??= gpa;
-      if (change[2] === null) return false;
-      bytes.set(fromHex(change[2]).subarray(0, bytes.length));
-      for (let i = 0; i < words.length; i += 2) {
-        this.#known.learn(gpa + i * 4, words[i], words[i + 1]);
-      }
-      return true;
+      if (change[1] === gpa) return this.#apply(change, words, bytes);
+      // A device that goes another way reads what the guest has there, as far as that was recorded.
+      this.#unknown ??= gpa;
+      this.#learn(change);
+      const other = this.#changes.find((change) => change[1] === gpa);
+      if (other !== undefined) return this.#apply(other, words, bytes);
     }
     for (let i = 0; i < words.length; i += 2) {
       if (!this.#known.has(gpa + i * 4)) {
@@ -171,6 +319,24 @@ export class Replayer {
       this.#known.recall(gpa + i * 4, words, i);
     }
     return true;
+  }
+
+  #apply(change: Change, words: Uint32Array, bytes: Uint8Array): boolean {
+    const [, gpa, text] = change;
+    if (text === null) return false;
+    bytes.set(fromHex(text).subarray(0, bytes.length));
+    for (let i = 0; i < words.length; i += 2) {
+      this.#known.learn(gpa + i * 4, words[i], words[i + 1]);
+    }
+    return true;
+  }
+
+  #learn([, gpa, text]: Change): void {
+    if (text === null) return;
+    const words = new Uint32Array(fromHex(text).slice().buffer);
+    for (let i = 0; i < words.length; i += 2) {
+      this.#known.learn(gpa + i * 4, words[i], words[i + 1]);
+    }
   }
 
   #wire(name: string): { pulse(): void; set(): void } {
@@ -187,36 +353,11 @@ export class Replayer {
   }
 }
 
-function compareOutputs(
-  expected: readonly Output[],
-  got: readonly Output[],
-  hasPayload: boolean,
-  differences: Difference[],
-): void {
-  for (let i = 0; i < Math.max(expected.length, got.length); i++) {
-    if (!same(expected[i], got[i], hasPayload)) {
-      differences.push({
-        what: `output ${i + 1}`,
-        expected: expected[i] ?? "nothing",
-        got: got[i] ?? "nothing",
-      });
-    }
-  }
-}
-
-/** Where payload was not recorded, or could not be moved, its checksum says nothing about the device. */
-function same(
-  expected: Output | undefined,
-  got: Output | undefined,
-  hasPayload: boolean,
-): boolean {
-  if (expected === undefined || got === undefined || expected.length !== got.length) return false;
-  const isPayload = expected[0] === "read" || expected[0] === "write";
-  const isSummed = hasPayload && expected.at(-1) === true;
-  for (let i = 0; i < expected.length; i++) {
-    if (expected[i] !== got[i] && (isSummed || !isPayload || i !== 3)) return false;
-  }
-  return true;
+function withRegisters(
+  registers: SmmuV3Snapshot["registers"],
+  changes: readonly (readonly [offset: number, value: number])[],
+): SmmuV3Snapshot["registers"] {
+  return [...new Map([...registers, ...changes])];
 }
 
 function who(
