@@ -64,6 +64,8 @@ export interface RecordingConfiguration {
   readonly ring: SharedArrayBuffer;
   /** What the header says of the guest. */
   readonly guest: Readonly<Record<string, string>>;
+  /** Payload too. */
+  readonly payload: boolean;
 }
 
 /** What the devices need of their thread. */
@@ -191,7 +193,7 @@ export class DeviceMachine implements Disposable {
 }
 
 function startRecording(
-  { ring, guest }: RecordingConfiguration,
+  { ring, guest, payload }: RecordingConfiguration,
   chosen: Features,
   stack: DisposableStack,
 ): Recorder {
@@ -205,6 +207,9 @@ function startRecording(
     log2known: LOG2_KNOWN,
     guest,
     began: new Date().toISOString(),
+    time: "seconds since began",
+    schema: "vmm/trace/FORMAT.md",
+    payload,
   };
   const now = (): number => (performance.now() - began) / 1000;
   const recorder = new Recorder(header, (line) => text.write(line), now);

@@ -26,7 +26,8 @@ import { EnvironmentError } from "./environment_error.ts";
 import { launch, type Machine } from "./qemu/launch.ts";
 import type { MachineEnd } from "./qemu/machine_control.ts";
 import { RuntimeDirectory } from "./qemu/runtime_directory.ts";
-import { Recording } from "./trace/recording.ts";
+import { guestWords } from "./trace/guest_words.ts";
+import { Recording, type RecordingChoice } from "./trace/recording.ts";
 
 /** What a run is to be. */
 export interface MicrovmOptions {
@@ -46,8 +47,8 @@ export interface MicrovmOptions {
   readonly interrupts: InterruptKind;
   /** Choices among the features of the SMMU. */
   readonly features?: Partial<Features>;
-  /** Path of a trace to be recorded. */
-  readonly record?: string | undefined;
+  /** A trace to be recorded. */
+  readonly record?: RecordingChoice | undefined;
   /** The guest has our standard input and output. */
   readonly interactive: boolean;
   /** Seconds after which a guest that has not ended is ended. */
@@ -92,6 +93,8 @@ interface GuestRun {
   readonly end: MachineEnd;
   readonly summary: Summary;
   readonly reboots: number;
+  /** Why there is less of a trace than there should be. */
+  readonly recordingFailure: string | undefined;
 }
 
 /**
@@ -147,13 +150,8 @@ async function runGuest(
   directory: RuntimeDirectory,
 ): Promise<GuestRun> {
   const { progress, signal } = options;
-  using recording = options.record === undefined ? undefined : new Recording(options.record, {
-    kernel: parts.kernel.release ?? "the user's own",
-    commandLine: plan.machine.commandLine,
-    cpuCount: String(options.cpuCount),
-    memoryMiB: String(options.memoryMiB),
-    qemu: parts.qemu.version,
-  });
+  const told = guestWords(parts, { ...options, commandLine: plan.machine.commandLine });
+  await using recording = options.record && new Recording(options.record, told, progress);
   await using devices = await DeviceThread.start(
     { ...plan.devices, ...(recording ? { recording: recording.configuration } : {}) },
     progress,
@@ -173,9 +171,9 @@ async function runGuest(
   const { events, end } = await watch(guest, options);
   const summary = devices.counters.summary();
   await devices.stop();
-  await recording?.finish();
+  const recordingFailure = await recording?.finish();
   signal.throwIfAborted();
-  return { events, end, summary, reboots: guest.reboots };
+  return { events, end, summary, reboots: guest.reboots, recordingFailure };
 }
 
 function commandLineOf({ actions, benchMiB, append }: MicrovmOptions): string {
@@ -228,13 +226,16 @@ async function judge(
   parts: Provisioned,
   expected: Expectations,
   imagePath: string,
-  { events, end, summary }: GuestRun,
+  { events, end, summary, recordingFailure }: GuestRun,
 ): Promise<Check[]> {
   const checks: Check[] = [{
     name: "The guest powered off",
     ok: end.cause === "power-off",
     seen: end.cause === "failed" ? end.message : end.cause,
   }];
+  if (recordingFailure !== undefined) {
+    checks.push({ name: "The trace is whole", ok: false, seen: recordingFailure });
+  }
   // Someone else's initramfs does not speak to us, and a person at the console needs no judge.
   if (options.parts.initrd !== undefined || options.interactive) return checks;
   checks.unshift(...checkGuest(events, expected));

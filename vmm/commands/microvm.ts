@@ -6,6 +6,7 @@ import { type MicrovmResult, runMicrovm } from "../microvm.ts";
 import { checkLines, summaryLines } from "../report.ts";
 import { type Command, EXIT, type Io, UsageError, type Values } from "./command.ts";
 import { GUEST_FLAGS, guestOf, PARTS_FLAGS, partsOf } from "./machine_flags.ts";
+import { RECORD_FLAGS, recordingOf } from "./record_flags.ts";
 
 const ACTIONS: readonly string[] = ["disk", "fault", "bench", "shell", "reboot"];
 const LONGEST_S = 86_400;
@@ -28,7 +29,7 @@ export const microvm: Command = {
       value: "MIB",
       help: "How much bench reads each time, a multiple of 8, at most the disk; 256 by default",
     },
-    record: { value: "FILE", help: "Record what passes the SMMU's doors; see vsmmu replay" },
+    ...RECORD_FLAGS,
     timeout: {
       value: "SECONDS",
       help: "Ends a guest that takes longer; 300 by default, a day with a shell",
@@ -51,7 +52,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const result = await runMicrovm({
     ...guestOf(values),
     parts: partsOf(values),
-    record: values.text("record"),
+    record: recordingOf(values),
     actions,
     benchMiB: values.integer("bench-size", 256, 8, 65536, 8),
     interactive,

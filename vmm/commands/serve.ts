@@ -14,8 +14,11 @@ import { qemuFeatures } from "../qemu/qemu_features.ts";
 import { RuntimeDirectory } from "../qemu/runtime_directory.ts";
 import { shellWords } from "../qemu/shell_words.ts";
 import { summaryLines } from "../report.ts";
+import { Recording } from "../trace/recording.ts";
+import { guestWords } from "../trace/guest_words.ts";
 import { type Command, EXIT, type Io, type Values } from "./command.ts";
 import { GUEST_FLAGS, guestOf, PARTS_FLAGS, partsOf } from "./machine_flags.ts";
+import { RECORD_FLAGS, recordingOf } from "./record_flags.ts";
 
 const POLL_MS = 100;
 const CONTROL_MS = 30_000;
@@ -28,6 +31,7 @@ export const serve: Command = {
     ...GUEST_FLAGS,
     directory: { value: "DIR", help: "Where the private directory of the sockets is made" },
     json: { help: "Print the sockets, the device tree and QEMU's arguments as one JSON object" },
+    ...RECORD_FLAGS,
     ...PARTS_FLAGS,
   },
   run: runCommand,
@@ -42,6 +46,7 @@ interface StartOfQemu {
 async function runCommand(values: Values, io: Io): Promise<number> {
   const { signal, note } = io;
   const { append, ...guest } = guestOf(values);
+  const record = recordingOf(values);
   const parts = await provision({ ...partsOf(values), progress: note, signal });
   using directory = await RuntimeDirectory.make(values.text("directory"));
   using working = parts.disk.input ? await workingDisk(parts) : undefined;
@@ -55,7 +60,12 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const tools = { qemu: parts.qemu.tool, dtc: parts.tools.dtc };
   const addresses = await makeDeviceTree(tools, plan.machine, paths.deviceTree, signal);
   const args = machineArguments(plan.machine, paths, await qemuFeatures(tools.qemu, signal));
-  await using devices = await DeviceThread.start(plan.devices, note);
+  const told = guestWords(parts, choice);
+  await using recording = record && new Recording(record, told, note);
+  await using devices = await DeviceThread.start(
+    { ...plan.devices, ...(recording ? { recording: recording.configuration } : {}) },
+    note,
+  );
   const { command, args: before, env: environment } = tools.qemu;
   const start = { command: [command, ...before, ...args], environment };
   if (values.on("json")) {
@@ -75,7 +85,8 @@ async function runCommand(values: Values, io: Io): Promise<number> {
     if (!signal.aborted) throw error;
   }
   for (const line of summaryLines(devices.counters.summary())) note(line);
-  return EXIT.ok;
+  await devices.stop();
+  return await recording?.finish() === undefined ? EXIT.ok : EXIT.failed;
 }
 
 /** Says how to start a guest; that alone goes to standard output. */

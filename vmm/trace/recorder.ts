@@ -6,33 +6,32 @@
 import { crc32 } from "node:zlib";
 import type { DmaPort, IrqLine, MmioDevice, MsiPort, Requester } from "../../hw/device.ts";
 import type { Entry, GuestMemory } from "../../hw/guest_memory.ts";
-import {
-  type Change,
-  type Effects,
-  hashAddress,
-  LineWriter,
-  type Operation,
-  type Output,
-  toHex,
-  type TraceHeader,
-} from "./format.ts";
+import { hashAddress, LineWriter, toHex, type TraceHeader } from "./format.ts";
 import { KnownMemory } from "./known_memory.ts";
 
 /** Where lines go. */
 export type LineSink = (line: string) => void;
 
-type Body<T> = T extends unknown ? Omit<T, "t" | keyof Effects> : never;
+/** Payload of a larger DMA is left out: a line has an end. No endpoint here moves as much at once. */
+const MOST_PAYLOAD_BYTES = 2 ** 24;
 
-/** A recording in progress. */
+/**
+ * A recording in progress.
+ *
+ * Lines are put together as text, because `JSON.stringify` of an object made for it takes as long as the device itself. All
+ * that is not a number is hexadecimal, base64, or a name of ours, so nothing has to be escaped.
+ */
 export class Recorder {
   readonly #sink: LineSink;
   readonly #now: () => number;
   readonly #lines = new LineWriter();
   readonly #known: KnownMemory;
+  readonly #hasPayload: boolean;
   #operations = 0;
   #began = 0;
-  #mem: Change[] = [];
-  #out: Output[] = [];
+  /** Elements of the arrays, each with a comma before it. */
+  #mem = "";
+  #out = "";
   #fetches = 0;
   #path = 0;
 
@@ -41,6 +40,7 @@ export class Recorder {
     this.#sink = sink;
     this.#now = now;
     this.#known = new KnownMemory(header.log2known);
+    this.#hasPayload = header.payload === true;
     this.#sink(this.#lines.line(header));
   }
 
@@ -59,22 +59,22 @@ export class Recorder {
       },
       store: (gpa, from) => {
         const ok = inner.store(gpa, from);
-        this.#out.push(["store", gpa, toHex(from.bytes), ok]);
+        this.#out += `,["store",${gpa},"${toHex(from.bytes)}",${ok}]`;
         return ok;
       },
       store32: (gpa, value) => {
         const ok = inner.store32(gpa, value);
-        this.#out.push(["store32", gpa, value >>> 0, ok]);
+        this.#out += `,["store32",${gpa},${value >>> 0},${ok}]`;
         return ok;
       },
       read: (gpa, into) => {
         const ok = inner.read(gpa, into);
-        this.#out.push(["read", gpa, into.length, ok ? crc32(into) : 0, ok]);
+        this.#out += `,["read",${gpa},${into.length},${ok ? crc32(into) : 0},${ok}]`;
         return ok;
       },
       write: (gpa, from) => {
         const ok = inner.write(gpa, from);
-        this.#out.push(["write", gpa, from.length, crc32(from), ok]);
+        this.#out += `,["write",${gpa},${from.length},${crc32(from)},${ok}]`;
         return ok;
       },
     };
@@ -84,7 +84,7 @@ export class Recorder {
   wire(name: string, inner: IrqLine): IrqLine {
     return {
       pulse: () => {
-        this.#out.push(["irq", name]);
+        this.#out += `,["irq","${name}"]`;
         inner.pulse();
       },
       set: (asserted) => inner.set(asserted),
@@ -96,7 +96,7 @@ export class Recorder {
     return {
       send: (gpa, data) => {
         const ok = inner.send(gpa, data);
-        this.#out.push(["msi", gpa, data >>> 0, ok]);
+        this.#out += `,["msi",${gpa},${data >>> 0},${ok}]`;
         return ok;
       },
     };
@@ -108,13 +108,13 @@ export class Recorder {
       read: (at, into) => {
         this.#begin();
         inner.read(at, into);
-        this.#finish({ op: "read", at, bytes: toHex(into) });
+        this.#finish(`"op":"read","at":${at},"bytes":"${toHex(into)}"`);
       },
       write: (at, from) => {
         this.#begin();
         const bytes = toHex(from);
         inner.write(at, from);
-        this.#finish({ op: "write", at, bytes });
+        this.#finish(`"op":"write","at":${at},"bytes":"${bytes}"`);
       },
     };
   }
@@ -124,7 +124,7 @@ export class Recorder {
     return () => {
       this.#begin();
       inner();
-      this.#finish({ op: "reset" });
+      this.#finish('"op":"reset"');
     };
   }
 
@@ -134,19 +134,27 @@ export class Recorder {
       read: (requester, lo, hi, into) => {
         this.#begin();
         const ok = inner.read(requester, lo, hi, into);
-        this.#finish({ op: "dma-read", ...who(requester, lo, hi), size: into.length, ok });
+        this.#finish(
+          `"op":"dma-read",${who(requester, lo, hi)},"size":${into.length},"ok":${ok}`,
+          into,
+        );
         return ok;
       },
       write: (requester, lo, hi, from) => {
         this.#begin();
         const ok = inner.write(requester, lo, hi, from);
-        this.#finish({ op: "dma-write", ...who(requester, lo, hi), size: from.length, ok });
+        this.#finish(
+          `"op":"dma-write",${who(requester, lo, hi)},"size":${from.length},"ok":${ok}`,
+          from,
+        );
         return ok;
       },
       message: (requester, lo, hi, data) => {
         this.#begin();
         const ok = inner.message(requester, lo, hi, data);
-        this.#finish({ op: "dma-message", ...who(requester, lo, hi), data: data >>> 0, ok });
+        this.#finish(
+          `"op":"dma-message",${who(requester, lo, hi)},"data":${data >>> 0},"ok":${ok}`,
+        );
         return ok;
       },
     };
@@ -156,18 +164,18 @@ export class Recorder {
     this.#began = this.#now();
   }
 
-  #finish(body: Body<Operation>): void {
-    const operation = {
-      t: Math.round(this.#began * 1e6) / 1e6,
-      ...body,
-      ...(this.#mem.length > 0 ? { mem: this.#mem } : {}),
-      ...(this.#fetches > 0 ? { fetches: this.#fetches, path: this.#path } : {}),
-      ...(this.#out.length > 0 ? { out: this.#out } : {}),
-    } as Operation;
-    this.#sink(this.#lines.line(operation));
+  #finish(body: string, payload?: Uint8Array): void {
+    let text = `{"t":${Math.round(this.#began * 1e6) / 1e6},${body}`;
+    if (this.#hasPayload && payload !== undefined && payload.length <= MOST_PAYLOAD_BYTES) {
+      text += `,"payload":"${payload.toBase64()}"`;
+    }
+    if (this.#mem !== "") text += `,"mem":[${this.#mem.slice(1)}]`;
+    if (this.#fetches > 0) text += `,"fetches":${this.#fetches},"path":${this.#path}`;
+    if (this.#out !== "") text += `,"out":[${this.#out.slice(1)}]`;
+    this.#sink(this.#lines.close(text));
     this.#operations++;
-    if (this.#mem.length > 0) this.#mem = [];
-    if (this.#out.length > 0) this.#out = [];
+    this.#mem = "";
+    this.#out = "";
     this.#fetches = 0;
     this.#path = 0;
   }
@@ -177,7 +185,7 @@ export class Recorder {
     const fetch = this.#fetches++;
     this.#path = hashAddress(this.#path, gpa);
     if (!ok) {
-      this.#mem.push([fetch, gpa, null]);
+      this.#mem += `,[${fetch},${gpa},null]`;
       return;
     }
     let isKnown = true;
@@ -186,19 +194,15 @@ export class Recorder {
     }
     if (isKnown) return;
     for (let i = 0; i < words.length; i += 2) known.learn(gpa + i * 4, words[i], words[i + 1]);
-    this.#mem.push([fetch, gpa, toHex(bytes)]);
+    this.#mem += `,[${fetch},${gpa},"${toHex(bytes)}"]`;
   }
 }
 
-function who(
-  { streamId, substreamId }: Requester,
-  lo: number,
-  hi: number,
-): { stream: number; substream?: number; iova: string } {
-  const iova = `0x${hi === 0 ? "" : hi.toString(16)}${
-    lo.toString(16).padStart(hi === 0 ? 1 : 8, "0")
-  }`;
-  return substreamId < 0
-    ? { stream: streamId, iova }
-    : { stream: streamId, substream: substreamId, iova };
+/** Fields of a transaction. */
+function who({ streamId, substreamId }: Requester, lo: number, hi: number): string {
+  const iova = hi === 0
+    ? lo.toString(16)
+    : hi.toString(16) + (lo + 0x1_0000_0000).toString(16).slice(1);
+  const substream = substreamId < 0 ? "" : `"substream":${substreamId},`;
+  return `"stream":${streamId},${substream}"iova":"0x${iova}"`;
 }

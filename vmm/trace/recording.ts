@@ -5,37 +5,66 @@
 import { EnvironmentError } from "../environment_error.ts";
 import type { RecordingConfiguration } from "../machine.ts";
 import { TextRing } from "./ring.ts";
-import { writeTrace } from "./trace_file.ts";
+import { reasonOf, writeTrace } from "./trace_file.ts";
+
+/** What is to be recorded, and where. */
+export interface RecordingChoice {
+  /** The trace; what was there is replaced. */
+  readonly path: string;
+  /** Payload too, not only its checksums. */
+  readonly payload?: boolean;
+}
 
 /** A trace that is being written. */
-export class Recording implements Disposable {
+export class Recording implements AsyncDisposable {
   /** For the device thread. */
   readonly configuration: RecordingConfiguration;
   readonly #ring = new TextRing();
-  readonly #writing: Promise<Error | undefined>;
+  readonly #written: Promise<string | undefined>;
 
-  /** Writes to `path`; `guest` goes into the header. Throws an `EnvironmentError` when it cannot be opened. */
-  constructor(path: string, guest: Readonly<Record<string, string>>) {
-    this.configuration = { ring: this.#ring.buffer, guest };
-    this.#writing = writeTrace(open(path), this.#ring).then(() => undefined, (error) => error);
+  /**
+   * Opens the file; `guest` goes into the header. When the disk refuses something later, the recording ends there: `note` takes
+   * one line that says so, and the guest goes on. Throws an `EnvironmentError` when the file cannot be opened.
+   */
+  constructor(
+    { path, payload = false }: RecordingChoice,
+    guest: Readonly<Record<string, string>>,
+    note: (line: string) => void,
+  ) {
+    this.configuration = { ring: this.#ring.buffer, guest, payload };
+    this.#written = writeTrace(open(path), this.#ring).then(() => undefined, (error) => {
+      this.#ring.abandon();
+      const failure = `Cannot record to ${path}: ${reasonOf(error)}`;
+      note(`${failure}; the guest goes on, and the trace ends here`);
+      return failure;
+    });
   }
 
-  /** Waits until everything is on disk; the device thread has ended. Throws what the disk refused. */
-  async finish(): Promise<void> {
+  /** Waits until everything is on disk; the device thread has ended. Resolves to what the disk refused, if it did. */
+  finish(): Promise<string | undefined> {
     this.#ring.close();
-    const error = await this.#writing;
-    if (error !== undefined) throw error;
+    return this.#written;
   }
 
-  [Symbol.dispose](): void {
-    this.#ring.close();
+  /** The same as `finish()`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.finish();
   }
 }
 
+/** Opens a file for its owner alone. */
 function open(path: string): Deno.FsFile {
   try {
-    return Deno.openSync(path, { write: true, create: true, truncate: true, mode: 0o600 });
+    const file = Deno.openSync(path, { write: true, create: true, truncate: true, mode: 0o600 });
+    try {
+      // A mode is for new files only; pipes and devices keep theirs.
+      if (file.statSync().isFile) Deno.chmodSync(path, 0o600);
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+    return file;
   } catch (error) {
-    throw new EnvironmentError(`Cannot record to ${path}: ${(error as Error).message}`);
+    throw new EnvironmentError(`Cannot record to ${path}: ${reasonOf(error)}`);
   }
 }

@@ -19,13 +19,13 @@ export async function writeTrace(file: Deno.FsFile, ring: TextRing): Promise<voi
   using _file = file;
   while (!ring.isDone) {
     const text = ring.read();
-    if (text.length === 0) {
-      await delay(PIECE_MS);
-      continue;
+    if (text.length > 0) {
+      // Each piece is a gzip member of its own: whole members are readable however the file ends.
+      const member = gzipSync(text, { level: 1 });
+      for (let done = 0; done < member.length;) done += await file.write(member.subarray(done));
     }
-    // Each piece is a gzip member of its own: whole members are readable however the file ends.
-    const member = gzipSync(text, { level: 1 });
-    for (let done = 0; done < member.length;) done += await file.write(member.subarray(done));
+    // Small members would be many; and the writer must not wait.
+    if (text.length < ring.sizeBytes / 4) await delay(PIECE_MS);
   }
 }
 
@@ -80,8 +80,13 @@ async function open(path: string): Promise<Deno.FsFile> {
   try {
     return await Deno.open(path);
   } catch (error) {
-    throw new TraceError(`Cannot read ${path}: ${(error as Error).message}`);
+    throw new TraceError(`Cannot read ${path}: ${reasonOf(error)}`);
   }
+}
+
+/** Why the host refused something, without the path that Deno repeats behind it. */
+export function reasonOf(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).replace(/: \w+ '.*'$/s, "");
 }
 
 /** A trace from its first line to its last. */
@@ -171,7 +176,7 @@ class TraceReading {
       if (next.value) return undefined;
     } catch (error) {
       if (error instanceof RangeError) throw this.#damage("is damaged", error.message);
-      throw this.#refusal((error as Error).message);
+      throw this.#refusal(reasonOf(error));
     }
     throw this.#damage("is damaged", "what follows cannot be uncompressed: it was changed or cut");
   }
