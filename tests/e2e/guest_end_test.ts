@@ -47,7 +47,7 @@ Deno.test({
   ignore,
   async fn(): Promise<void> {
     await using sandbox = new Sandbox();
-    const run = sandbox.vsmmu("microvm", "--run", "disk,shell", "--json");
+    const run = sandbox.vsmmu("microvm", "--run", "disk,shell");
     await run.out.line(/vsmmu: run shell/, 30);
     const first = run.out.lines.length;
     await run.type("dd if=/dev/vda of=/dev/null bs=1M iflag=direct count=200 & echo s''tarted");
@@ -56,15 +56,15 @@ Deno.test({
     await run.out.line(/vsmmu: run shell/, 30, first);
     await run.type("poweroff -f");
     assertEquals(await run.end(15), { code: 0, signal: null });
-    assertEquals(run.out.matching(/vsmmu: unmount ok/).length, 2);
+    assertEquals(run.out.matching(/vsmmu: unmount ok|Booting Linux/).length, 4);
     // Linux breaks its disk on the way down; after that nothing may fail.
     const booted = run.out.lines.findLastIndex((line) => line.includes("Booting Linux"));
     const wrong = /I\/O error|CMD_SYNC timeout|vsmmu: FAIL/;
     assertEquals(run.out.lines.slice(booted).filter((line) => wrong.test(line)), []);
-    const result = JSON.parse(run.out.lines.slice(run.out.lines.lastIndexOf("{")).join("\n"));
-    assertEquals([result.ok, result.reboots], [true, 1]);
-    assertEquals([result.summary.commandErrors, result.summary.events], [0, {}]);
-    assertEquals(result.summary.translations.faults, 0);
+    assertEquals(
+      run.out.matching(/^Commands refused +0$|^Events +0; 0 dropped$|, 0 faults$/).length,
+      3,
+    );
     await sandbox.expectNothingLeft();
   },
 });

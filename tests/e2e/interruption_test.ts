@@ -85,6 +85,20 @@ Deno.test({
 });
 
 Deno.test({
+  name: `a terminal that goes away ends the run, and nothing is left ${NEEDS} [needs script(1)]`,
+  ignore: ignore || !hasScript(),
+  async fn(): Promise<void> {
+    await using sandbox = new Sandbox();
+    const line = sandbox.commandLine("microvm").join(" ");
+    const terminal = sandbox.start("script", ["-qfc", line, "/dev/null"]);
+    await terminal.out.line(/Booting Linux/, 20);
+    terminal.kill("SIGKILL");
+    await terminal.end(5);
+    await sandbox.expectNothingLeft();
+  },
+});
+
+Deno.test({
   name: `SIGKILL takes QEMU along, and the next run removes what was left and works ${NEEDS}`,
   ignore,
   async fn(): Promise<void> {
@@ -101,3 +115,11 @@ Deno.test({
     await sandbox.expectNothingLeft();
   },
 });
+
+function hasScript(): boolean {
+  try {
+    return new Deno.Command("script", { args: ["--version"] }).outputSync().success;
+  } catch {
+    return false;
+  }
+}
