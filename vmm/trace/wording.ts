@@ -67,7 +67,7 @@ export function sentences(analysis: Analysis): string[] {
   const count = streams.length + streamsLeftOut;
   return [
     `${up}${again}.`,
-    `${counted(count, "stream")} moved ${size(moved)} by DMA in ${duration(seconds)}.`,
+    `${counted(count, "stream")}, ${size(moved)} of DMA in ${duration(seconds)}.`,
     faultCount === 0 ? "Nothing faulted." : `${counted(faultCount, "fault")}.`,
     ...(resets > 2 ? [`The device was reset ${amount(resets)} times.`] : []),
     ...(analysis.damage === null ? [] : ["The file is damaged; this is what precedes the damage."]),
@@ -78,6 +78,20 @@ export function sentences(analysis: Analysis): string[] {
 function divergenceSentence({ line, what }: { line: number; what: string }): string {
   return `From line ${amount(line)} on our device does otherwise (${what}): see vsmmu replay.`;
 }
+
+/** What an event means to someone who has not read the manual; nothing for those that say it themselves. */
+export const MEANINGS: Readonly<Record<string, string>> = {
+  C_BAD_STREAMID: "The guest has no place for this device in its stream table",
+  C_BAD_STE: "The guest has not set this device up, or wrongly",
+  C_BAD_SUBSTREAMID: "The guest has not set up this substream",
+  C_BAD_CD: "The guest has not set up the addresses of this device, or wrongly",
+  F_STREAM_DISABLED: "The guest allows this device no transactions of this kind",
+  F_WALK_EABT: "The guest's tables lead to where no memory is",
+  F_TRANSLATION: "Nothing is mapped at this address",
+  F_ADDR_SIZE: "The address, or what is mapped there, has too many bits",
+  F_ACCESS: "What is mapped at this address is not marked as accessible",
+  F_PERMISSION: "What is mapped at this address does not permit this access",
+};
 
 /** The values of a bucket: `4–7`. */
 export function bucketName({ from, below }: Bucket, name: (value: number) => string): string {
