@@ -2,6 +2,7 @@ import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { gzipSync } from "node:zlib";
 import { DEFAULT_FEATURES } from "../../hw/smmuv3/features.ts";
 import { DivergedError } from "../../vmm/trace/behaviour.ts";
+import { CORPUS, MOST_BYTES } from "../../vmm/trace/corpus.ts";
 import { LineWriter, type Operation } from "../../vmm/trace/format.ts";
 import { TraceError } from "../../vmm/trace/trace_file.ts";
 import { corpusFiles, replayTrace } from "../support/trace_corpus.ts";
@@ -29,6 +30,15 @@ function trace(second: string): Uint8Array {
 }
 
 const RIGHT = trace("1a304009");
+
+Deno.test("the script records the traces that are there and that the README tells of", async () => {
+  const folder = new URL("../traces", import.meta.url).pathname;
+  const names = CORPUS.map(({ name }) => name).sort();
+  assertEquals(corpusFiles(folder).map(({ name }) => name), names);
+  const readme = await Deno.readTextFile(`${folder}/README.md`);
+  assertEquals([...readme.matchAll(/^\| (linux-\S+)/gm)].map(([, name]) => name).sort(), names);
+  assertEquals(MOST_BYTES, 10_000_000);
+});
 
 Deno.test("a corpus without a trace is a failure, and others' files are none of it", async () => {
   const folder = await Deno.makeTempDir();

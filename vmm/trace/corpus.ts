@@ -83,7 +83,7 @@ async function record(
     await provision({ kernel: entry.kernel, progress: (line) => say(`  ${line}`), signal });
     const { checks, kernel, seconds } = await runMicrovm({
       ...optionsOf(entry),
-      record: unfinished,
+      record: { path: unfinished },
       progress: (line) => notes.push(line),
       signal,
     });
