@@ -13,6 +13,7 @@ import {
   HISTOGRAMS,
   moment,
   percent,
+  printable,
   sentences,
   size,
   streamName,
@@ -31,11 +32,6 @@ export function analysisLines(analysis: Analysis): string[] {
     ...section("What", whatLines(analysis)),
     ...section("Cost", costLines(analysis)),
   ].map(printable);
-}
-
-/** Text of a trace without what a terminal would obey. */
-function printable(text: string): string {
-  return text.replaceAll(/\p{Cc}/gu, "\ufffd");
 }
 
 function section(title: string, lines: readonly string[]): string[] {

@@ -65,11 +65,13 @@ export function page(analysis: Analysis): string {
 
 function header(analysis: Analysis, name: string): Html {
   const { guest, began, seconds, damage } = analysis;
-  const cpus = guest["cpuCount"];
+  const { cpuCount, memoryMiB, qemu } = guest as Partial<Record<string, string>>;
   const facts = [
     `Recorded ${began.replace("T", " ").replace(/\.\d+Z$/, " UTC")}`,
     duration(seconds),
-    ...(cpus === undefined ? [] : [`${cpus} ${cpus === "1" ? "CPU" : "CPUs"}`]),
+    ...(cpuCount === undefined ? [] : [`${cpuCount} ${cpuCount === "1" ? "CPU" : "CPUs"}`]),
+    ...(memoryMiB === undefined ? [] : [`${memoryMiB} MiB`]),
+    ...(qemu === undefined ? [] : [`QEMU ${qemu}`]),
     counted(analysis.operations, "operation"),
   ];
   return html`<header>

@@ -13,7 +13,7 @@ export interface TimelineSummary {
   readonly levels: Readonly<Record<string, readonly number[]>>;
 }
 
-const SLOTS = 512;
+const SLOTS = 1024;
 const FIRST_SLOT_S = 2 ** -10;
 /** More rows than this are not kept: a trace must not make us grow. */
 const MOST_ROWS = 256;

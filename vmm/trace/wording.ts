@@ -39,6 +39,11 @@ export function moment(seconds: number): string {
   return `${seconds.toFixed(3)} s`;
 }
 
+/** Text of a trace without what a terminal would obey. */
+export function printable(text: string): string {
+  return text.replaceAll(/\p{Cc}/gu, "\ufffd");
+}
+
 /** A part of one. */
 export function percent(part: number): string {
   return `${(100 * part).toFixed(1)} %`;
