@@ -267,6 +267,22 @@ export class Tlb {
   }
 }
 
+/** A snapshot without the entries that translate an address in [hi:lo, hi:lo + sizeBytes), whatever their ASID. */
+export function withoutRange(
+  snapshot: TlbSnapshot,
+  lo: number,
+  hi: number,
+  sizeBytes: number,
+): TlbSnapshot {
+  const entries = snapshot.entries.map(([index, ...words]) => {
+    const page = 2 ** (words[KIND] >>> KIND_SIZE_SHIFT);
+    const fromStart = (words[TAG_HI] - hi) * 0x1_0000_0000 + (words[TAG_LO] - lo);
+    const isInside = fromStart < sizeBytes && fromStart + page > 0;
+    return [index, ...words.map((word, i) => isInside && i === STAMP ? 0 : word)];
+  });
+  return { ...snapshot, entries };
+}
+
 function matches(kind: number, asid: number): boolean {
   const tag = kind & KIND_ASID;
   return asid < 0 || tag === asid || tag === GLOBAL;

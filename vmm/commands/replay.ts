@@ -1,61 +1,114 @@
 /**
- * `vsmmu replay`: a recorded guest against a fresh device.
+ * `vsmmu replay`: recorded guests against a fresh device.
  * @module
  */
-import type { Operation } from "../trace/format.ts";
-import { type Difference, Replayer } from "../trace/replayer.ts";
+import { type Divergence, divergenceLines } from "../trace/divergence.ts";
+import { runReplay, type RunResult } from "../trace/replayer_run.ts";
+import { parseSnapshot, snapshotText } from "../trace/replayer_snapshot.ts";
 import { openTrace } from "../trace/trace_file.ts";
-import { type Command, EXIT, type Io, type Values } from "./command.ts";
+import { type Command, EXIT, type Io, UsageError, type Values } from "./command.ts";
+
+/** The last line that a trace may have. */
+const LAST_LINE = Number.MAX_SAFE_INTEGER;
 
 /** The command. */
 export const replay: Command = {
   name: "replay",
-  summary: "feeds a recorded guest to a fresh device and stops at the first difference",
-  operand: "FILE",
-  flags: { json: { help: "Print the result as one JSON object" } },
+  summary: "feeds recorded guests to a fresh device and stops at the first difference",
+  operand: "FILE…",
+  flags: {
+    seek: { value: "LINE", help: "Tell what is around this line, and only divergences from there" },
+    until: { value: "LINE", help: "Stop after this line" },
+    all: { help: "Go on after a divergence; count them, and show the first of each kind" },
+    snapshot: { value: "PATH", help: "Write the state of the replay at its end, or at --until" },
+    "from-snapshot": { value: "PATH", help: "Begin with such a state instead of a fresh device" },
+    json: { help: "Print the result as one JSON object" },
+  },
   run: runCommand,
 };
 
-/** Where a device did something else than was recorded. */
-interface Divergence {
-  /** Line of the trace, from 1. */
-  readonly line: number;
-  readonly operation: Operation;
-  readonly differences: readonly Difference[];
+/** What came of one file. */
+interface FileResult extends RunResult {
+  readonly file: string;
+  readonly seconds: number;
 }
 
 async function runCommand(values: Values, io: Io): Promise<number> {
-  const path = values.operand;
-  const began = performance.now();
-  const { header, operations } = await openTrace(path);
-  const replayer = new Replayer(header);
-  let count = 0;
-  let divergence: Divergence | null = null;
-  for await (const { number, operation } of operations) {
-    io.signal.throwIfAborted();
-    const differences = replayer.step(operation);
-    count++;
-    if (differences.length === 0) continue;
-    divergence = { line: number, operation, differences };
-    break;
+  const { operands } = values;
+  for (const flag of ["seek", "snapshot", "from-snapshot"]) {
+    if (operands.length > 1 && values.on(flag)) {
+      throw new UsageError(`Cannot use --${flag} with ${operands.length} files: it is for one`);
+    }
   }
-  const seconds = (performance.now() - began) / 1000;
-  const ok = divergence === null;
-  if (values.on("json")) {
-    io.out(JSON.stringify({ ok, operations: count, seconds, divergence }, undefined, 2));
-  } else if (divergence !== null) {
-    for (const line of divergenceLines(divergence)) io.out(line);
-  } else {
-    io.out(`${path}: ${count} operations, identical, ${Math.round(count / seconds)} a second`);
+  const results: FileResult[] = [];
+  for (const file of operands) {
+    const result = await replayFile(file, values, io);
+    results.push(result);
+    if (values.on("json")) continue;
+    for (const line of resultLines(result)) io.out(line);
+    if (result.damage !== undefined) io.note(result.damage.message);
   }
-  return ok ? EXIT.ok : EXIT.failed;
+  if (values.on("json")) io.out(JSON.stringify(jsonOf(results), undefined, 2));
+  if (results.some(({ damage }) => damage !== undefined)) return EXIT.environment;
+  return results.every(({ kinds }) => kinds.length === 0) ? EXIT.ok : EXIT.failed;
 }
 
-function divergenceLines({ line, operation, differences }: Divergence): string[] {
-  return [
-    `Line ${line}: ${JSON.stringify(operation)}`,
-    ...differences.map(({ what, expected, got }) =>
-      `  ${what}: expected ${JSON.stringify(expected)}, got ${JSON.stringify(got)}`
-    ),
-  ];
+async function replayFile(file: string, values: Values, io: Io): Promise<FileResult> {
+  const began = performance.now();
+  const { header, operations } = await openTrace(file);
+  const path = values.text("from-snapshot");
+  const from = path === undefined
+    ? undefined
+    : parseSnapshot(await Deno.readTextFile(path), path, header);
+  const { result, replayer } = await runReplay(header, operations, {
+    seek: values.integer("seek", 0, 2, LAST_LINE),
+    until: values.integer("until", LAST_LINE, 2, LAST_LINE),
+    all: values.on("all"),
+    from,
+    onLine: progress(file, io),
+  });
+  const to = values.text("snapshot");
+  if (to !== undefined) await Deno.writeTextFile(to, snapshotText(header, replayer.snapshot()));
+  return { ...result, file, seconds: (performance.now() - began) / 1000 };
+}
+
+/** Says where it is every two seconds, and ends on Ctrl-C. */
+function progress(file: string, io: Io): (line: number) => void {
+  let next = performance.now() + 2000;
+  return (line) => {
+    if ((line & 0x3ff) !== 0) return;
+    io.signal.throwIfAborted();
+    if (performance.now() < next) return;
+    next += 2000;
+    io.note(`${file}: line ${line}`);
+  };
+}
+
+function resultLines(result: FileResult): string[] {
+  const { file, operations, line, seconds, kinds, passedOver, around, damage } = result;
+  const lines = around.map(({ line, what }) => `  line ${line}: ${what}`);
+  if (lines.length > 0) lines.push("");
+  for (const { first, count } of kinds) {
+    lines.push(...divergenceLines(first, file));
+    if (count > 1) lines.push(`${count} divergences of this kind: ${first.kind}`);
+    lines.push("");
+  }
+  const before = passedOver === 0 ? "" : `, ${passedOver} divergences before were passed over`;
+  const total = kinds.reduce((sum, { count }) => sum + count, 0);
+  const said = kinds.length > 0
+    ? `${total === 1 ? "1 divergence" : `${total} divergences of ${kinds.length} kinds`}`
+    : `identical, ${Math.round(operations / seconds)} a second`;
+  const end = damage === undefined ? "" : `, up to line ${line}`;
+  return [...lines, `${file}: ${operations} operations, ${said}${before}${end}`];
+}
+
+function jsonOf(results: readonly FileResult[]): unknown {
+  const files = results.map((result) => {
+    const { file, operations, line, seconds, kinds, passedOver, around, damage } = result;
+    const ok = kinds.length === 0 && damage === undefined;
+    const divergence: Divergence | null = kinds[0]?.first ?? null;
+    const error = damage?.message ?? null;
+    return { file, ok, operations, line, seconds, error, divergence, kinds, passedOver, around };
+  });
+  return { ok: files.every(({ ok }) => ok), files };
 }

@@ -1,0 +1,88 @@
+/**
+ * What is known of an operation that came out differently: the material of which its cause is inferred.
+ * @module
+ */
+import type { Features } from "../../hw/smmuv3/features.ts";
+import type { SmmuV3, SmmuV3Snapshot } from "../../hw/smmuv3/smmuv3.ts";
+import { isDma, isEventRecord } from "./explain.ts";
+import { type Path, pathOf } from "./explain_path.ts";
+import type { Operation, Output } from "./format.ts";
+import type { Difference, Outcome, Replayer } from "./replayer.ts";
+import type { CommandHistory } from "./replayer_history.ts";
+
+/** An input address with who uses it, and how much of it. */
+export interface Target {
+  readonly streamId: number;
+  readonly substreamId: number;
+  readonly lo: number;
+  readonly hi: number;
+  readonly sizeBytes: number;
+}
+
+/** The material. */
+export interface Evidence {
+  readonly line: number;
+  readonly operation: Operation;
+  readonly differences: readonly Difference[];
+  readonly outcome: Outcome;
+  /** Event records, as hexadecimal bytes. */
+  readonly events: { readonly expected: readonly string[]; readonly got: readonly string[] };
+  /** CMDQ_CONS, EVENTQ_PROD and GERROR before it. */
+  readonly before: readonly [cmdqCons: number, eventqProd: number, gerror: number];
+  readonly device: SmmuV3;
+  readonly history: CommandHistory;
+  /** For DMA. */
+  readonly target: Target | undefined;
+  readonly path: Path | undefined;
+  /** Whether the operation comes out as recorded when the device's state before it is changed. */
+  readonly wouldBeSame: (change: (snapshot: SmmuV3Snapshot) => SmmuV3Snapshot) => boolean;
+}
+
+/** Gathers it of the operation that `replayer` has just done. */
+export function evidenceOf(
+  replayer: Replayer,
+  operation: Operation,
+  differences: readonly Difference[],
+  features: Features,
+): Evidence {
+  const target = targetOf(operation);
+  const { device } = replayer;
+  const source = {
+    register: (offset: number): number => device.read32(offset),
+    memory: (gpa: number, sizeBytes: number) => replayer.recall(gpa, sizeBytes),
+    oas: features.oas,
+  };
+  const outcome = replayer.outcome;
+  return {
+    line: replayer.line,
+    operation,
+    differences,
+    outcome,
+    events: { expected: eventsOf(operation.out ?? []), got: eventsOf(outcome.out) },
+    before: replayer.before,
+    device,
+    history: replayer.history,
+    target,
+    path: target &&
+      pathOf(source, target.streamId, target.substreamId, target.lo, target.hi),
+    wouldBeSame: (change) => replayer.again(operation, change).length === 0,
+  };
+}
+
+function eventsOf(outputs: readonly Output[]): string[] {
+  return outputs.flatMap((output) =>
+    output[0] === "store" && isEventRecord(output[2]) ? [output[2]] : []
+  );
+}
+
+function targetOf(operation: Operation): Target | undefined {
+  if (!isDma(operation)) return undefined;
+  const digits = operation.iova.slice(2).padStart(16, "0");
+  return {
+    streamId: operation.stream,
+    substreamId: operation.substream ?? -1,
+    lo: parseInt(digits.slice(8), 16),
+    hi: parseInt(digits.slice(0, 8), 16),
+    sizeBytes: operation.op === "dma-message" ? 4 : operation.size,
+  };
+}
