@@ -42,7 +42,7 @@ Deno.test("vsmmu without a command prints the commands and fails, with --help it
 Deno.test("vsmmu COMMAND --help lists every flag, whatever else is given", async (t) => {
   const cases = {
     microvm: ["--fault", "--run ACTIONS", "--quiet", "--json", "--smp N", "--qemu PATH"],
-    serve: ["--directory DIR", "--json", "--smp N", "--qemu PATH"],
+    serve: ["--directory DIR", "--record FILE", "--payload", "--json", "--smp N", "--qemu PATH"],
     replay: ["--json"],
     bench: ["--core", "--guest", "--size MIB", "--json", "--smp N", "--qemu PATH"],
   };
@@ -81,6 +81,8 @@ Deno.test("vsmmu refuses a wrong command line in one line, before it does anythi
     ["replay", "Cannot use nothing: it needs FILE"],
     ["serve --smp 65", "Cannot use --smp 65: it is a whole number from 1 to 64"],
     ["serve --fault", "Cannot use --fault: no such flag"],
+    ["serve --payload", "Cannot use --payload without --record"],
+    ["microvm --payload", "Cannot use --payload without --record"],
     ["replay", "Cannot use nothing: it needs FILE"],
     ["replay --json", "Cannot use nothing: it needs FILE"],
     ["replay a b", 'Cannot use "b"'],
@@ -170,7 +172,7 @@ Deno.test("vsmmu replay names a trace that it cannot read", async () => {
   assertEquals(await vsmmu(["replay", "--json", path]), {
     code: 3,
     out: [],
-    notes: [`Cannot read ${path}: it does not begin like a trace of vsmmu`],
+    notes: [`Cannot read ${path}: it is empty, or cut within its first line`],
   });
   await Deno.remove(path);
   const { code, notes } = await vsmmu(["replay", path]);

@@ -205,17 +205,25 @@ async function* lines(file: Deno.FsFile): AsyncGenerator<readonly string[], bool
   using _file = file;
   const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   const bytes = uncompressed(file);
-  let rest = "";
+  let begun: string[] = [];
+  let begunBytes = 0;
   for (;;) {
     const next = await bytes.next();
     if (next.done) {
-      if (rest !== "") yield [rest];
+      if (begunBytes > 0) yield [begun.join("")];
       return next.value;
     }
-    const texts = (rest + decoder.decode(next.value, { stream: true })).split("\n");
-    rest = texts.pop()!;
-    if (rest.length > LONGEST_LINE_BYTES) throw new RangeError("the line has no end");
-    if (texts.length > 0) yield texts;
+    const text = decoder.decode(next.value, { stream: true });
+    const end = text.lastIndexOf("\n");
+    const rest = text.slice(end + 1);
+    if (end >= 0) {
+      yield (begun.join("") + text.slice(0, end)).split("\n");
+      begun = [];
+      begunBytes = 0;
+    }
+    begun.push(rest);
+    begunBytes += rest.length;
+    if (begunBytes > LONGEST_LINE_BYTES) throw new RangeError("the line has no end");
   }
 }
 
