@@ -1,7 +1,8 @@
 #!/bin/busybox sh
 # First process of the guest: runs the actions that the kernel command line names and powers off.
 #
-#   vsmmu.run=disk,fault,bench,shell   actions, in this order; disk by default; after `reboot` the next boot goes on
+#   vsmmu.run=disk,fault,domains,bench,shell
+#                                      actions, in this order; disk by default; after `reboot` the next boot goes on
 #   vsmmu.iova=0x123456780000          address that `fault` has the DMA test device write to
 #   vsmmu.mib=256                      how much `bench` reads each time, in MiB; no more than there is
 #
@@ -101,6 +102,24 @@ fault() { # The DMA test device has the registers of QEMU's iommu-testdev.
   say "dma ${dma##*/} $iova $result"
 }
 
+head_of_disk() { dd if=/dev/vda bs=64k count=8 iflag=direct 2>/dev/null | sha256sum; }
+
+domains() { # Linux changes STE and CD of a stream that was in use: the disk goes from domain to domain, and back to its own.
+  attach_disk
+  before=$(head_of_disk)
+  pci=$(readlink -f /sys/block/vda/device/..)
+  driver=$(readlink -f $pci/driver)
+  own=$(cat $pci/iommu_group/type)
+  for type in DMA-FQ DMA identity $own; do
+    echo ${pci##*/} > $driver/unbind
+    echo $type > $pci/iommu_group/type || fail "The disk cannot have an IOMMU group of type $type"
+    echo ${pci##*/} > $driver/bind
+    attach_disk
+    [ "$(head_of_disk)" = "$before" ] || fail "The disk reads differently in a group of type $type"
+    say "domain $(cat $pci/iommu_group/type) ok"
+  done
+}
+
 bench() { # Direct, in large blocks of huge pages: the way of DMA, not the guest's page cache or its scattered memory.
   attach_disk
   echo always > /sys/kernel/mm/transparent_hugepage/enabled
@@ -161,7 +180,7 @@ for action in $(setting run disk | tr , ' '); do
   at=$((at + 1))
   [ $at -gt $over ] || continue
   case $action in
-    disk | fault | bench | shell | reboot) say "run $action"; $action ;;
+    disk | fault | domains | bench | shell | reboot) say "run $action"; $action ;;
     *) fail "No such action: $action" ;;
   esac
 done
