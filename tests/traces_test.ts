@@ -49,6 +49,19 @@ const CORPUS: readonly Expected[] = [
   },
   { name: "linux-7.3-4cpus", kernel: PLAIN, cpuCount: "4", commandLine: DISK, holds: isStrict },
   {
+    name: "linux-7.3-domains",
+    kernel: PLAIN,
+    cpuCount: "2",
+    commandLine: "console=ttyAMA0 vsmmu.run=domains,disk",
+    holds: (behaviour): void => {
+      isStrict(behaviour);
+      const ofDisk = behaviour.configuration.filter((line) => line.includes("StreamID 0x8 "));
+      assert(ofDisk.filter((line) => line.startsWith("CMD_CFGI_STE ")).length > 2);
+      assert(ofDisk.filter((line) => line.startsWith("CMD_CFGI_CD ")).length > 2);
+      assert(count(behaviour, "CMD_TLBI_NH_ASID") > 0);
+    },
+  },
+  {
     name: "linux-7.3-fault",
     kernel: PLAIN,
     cpuCount: "2",

@@ -32,6 +32,7 @@ export const CORPUS: readonly CorpusEntry[] = [
   { ...STRICT, name: "linux-7.3-passthrough", append: "iommu.passthrough=1" },
   { ...STRICT, name: "linux-7.3-4cpus", cpuCount: 4 },
   { ...STRICT, name: "linux-7.3-fault", actions: ["fault", "disk"] },
+  { ...STRICT, name: "linux-7.3-domains", actions: ["domains", "disk"] },
   { ...STRICT, name: "linux-7.3-reboot", actions: ["disk", "reboot", "disk"] },
   { ...STRICT, name: "linux-7.3-16k", kernel: "7.3-16k" },
   { ...STRICT, name: "linux-6.12-strict", kernel: "6.12" },
