@@ -4,8 +4,8 @@
  */
 import type { Features } from "../../hw/smmuv3/features.ts";
 import { type Cause, causeOf } from "./divergence_cause.ts";
-import { type Evidence, evidenceOf } from "./divergence_evidence.ts";
-import { alignOutputs, describeOutput, hashOf } from "./divergence_outputs.ts";
+import { type Evidence, evidenceOf, hashOf } from "./divergence_evidence.ts";
+import { alignOutputs, describeOutput } from "./divergence_outputs.ts";
 import {
   commandFieldsOf,
   fieldLine,
@@ -130,7 +130,7 @@ function fieldDifferences(evidence: Evidence): FieldDifference[] {
 }
 
 /** The records that were fetched; of the recording only their number is known. */
-function fetchDifferences({ operation, outcome }: Evidence): FieldDifference[] {
+function fetchDifferences({ operation, outcome, expectedFetches }: Evidence): FieldDifference[] {
   const expected = operation.fetches ?? 0;
   const { fetches, unknown } = outcome;
   const where = "fetched records";
@@ -139,7 +139,15 @@ function fetchDifferences({ operation, outcome }: Evidence): FieldDifference[] {
     const got = String(fetches.length);
     result.push({ where, field: "number", expected: String(expected), got });
   }
-  if (unknown !== undefined) {
+  if (expectedFetches !== undefined && isElsewhere(operation, fetches)) {
+    const expected = expectedFetches.map(({ what, gpa }) => `${what} ${hex(gpa!)}`);
+    result.push({
+      where,
+      field: "addresses",
+      expected: expected.join(", ") || "none",
+      got: fetches.map(hex).join(", ") || "none",
+    });
+  } else if (unknown !== undefined) {
     result.push({
       where,
       field: "address",

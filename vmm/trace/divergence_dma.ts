@@ -136,21 +136,21 @@ function eventFieldCause({ events: { expected, got } }: Evidence): Cause | undef
   };
 }
 
-/** The first record that was fetched elsewhere than the tables say. */
-function wrongFetch({ path, outcome, operation }: Evidence): Cause | undefined {
-  const steps = path?.steps.filter(({ gpa }) => gpa !== undefined) ?? [];
+/** The first record that was fetched elsewhere than the recorded device fetched it. */
+function wrongFetch({ path, expectedFetches, outcome }: Evidence): Cause | undefined {
   const { fetches } = outcome;
-  if (fetches.length === 0 || steps.length === 0) return undefined;
-  const expected = Math.min(operation.fetches ?? 0, steps.length);
-  const known = steps.findIndex(({ gpa }) => gpa === fetches[0]);
-  const first = known >= 0 ? known : steps.length - expected;
-  const at = fetches.findIndex((gpa, i) => steps[first + i] && steps[first + i].gpa !== gpa);
-  if (at < 0) return undefined;
-  const step = steps[first + at];
+  if (expectedFetches === undefined) return undefined;
+  const at = expectedFetches.findIndex(({ gpa }, i) =>
+    fetches[i] !== undefined && fetches[i] !== gpa
+  );
+  // The same records from a later one on are a matter of caches.
+  if (at < 0 || expectedFetches.some(({ gpa }) => gpa === fetches[at])) return undefined;
+  const step = expectedFetches[at];
+  const before = path?.steps[path.steps.indexOf(step) - 1];
   return {
     kind: `wrong address: ${step.what}`,
     text: `the ${step.what} was fetched at ${hex(fetches[at])} instead of ${hex(step.gpa!)}` +
-      offBy(step, fetches[at], steps[first + at - 1]),
+      offBy(step, fetches[at], before),
   };
 }
 
@@ -158,13 +158,17 @@ function offBy({ what, gpa }: PathStep, got: number, before: PathStep | undefine
   if (what === "STE") {
     const off = (got - gpa!) / STE_SIZE;
     return before?.what === "L1STD" || Number.isInteger(off)
-      ? `: the index into the ${before ? "level 2 " : ""}stream table is wrong by ${off} entries` +
+      ? `: the index into the ${before ? "level 2 " : ""}stream table is wrong by ${entries(off)}` +
         (before?.fields ? ` (L1STD ${fieldLine(before.fields)})` : "")
       : "";
   }
   if (what === "CD") return ": the CD table is indexed wrongly";
   const off = (got - gpa!) / 8;
-  return Math.abs(off) < 512 ? `: the table is indexed wrongly, by ${off} entries` : "";
+  return Math.abs(off) < 512 ? `: the table is indexed wrongly, by ${entries(off)}` : "";
+}
+
+function entries(count: number): string {
+  return `${count} ${Math.abs(count) === 1 ? "entry" : "entries"}`;
 }
 
 /** It looked again at what the recorded device still knew. */

@@ -5,8 +5,8 @@
 import type { Features } from "../../hw/smmuv3/features.ts";
 import type { SmmuV3, SmmuV3Snapshot } from "../../hw/smmuv3/smmuv3.ts";
 import { isDma, isEventRecord } from "./explain.ts";
-import { type Path, pathOf } from "./explain_path.ts";
-import type { Operation, Output } from "./format.ts";
+import { type Path, pathOf, type PathStep } from "./explain_path.ts";
+import { hashAddress, type Operation, type Output } from "./format.ts";
 import type { Difference, Outcome, Replayer } from "./replayer.ts";
 import type { CommandHistory } from "./replayer_history.ts";
 
@@ -34,6 +34,8 @@ export interface Evidence {
   /** For DMA. */
   readonly target: Target | undefined;
   readonly path: Path | undefined;
+  /** The steps of the path that the recorded device fetched, where the hash of their addresses proves it. */
+  readonly expectedFetches: readonly PathStep[] | undefined;
   /** Whether the operation comes out as recorded when the device's state before it is changed. */
   readonly wouldBeSame: (change: (snapshot: SmmuV3Snapshot) => SmmuV3Snapshot) => boolean;
 }
@@ -51,8 +53,11 @@ export function evidenceOf(
     register: (offset: number): number => device.read32(offset),
     memory: (gpa: number, sizeBytes: number) => replayer.recall(gpa, sizeBytes),
     oas: features.oas,
+    cachedCd: (streamId: number, substreamId: number) => cachedCd(device, streamId, substreamId),
   };
   const outcome = replayer.outcome;
+  const path = target &&
+    pathOf(source, target.streamId, target.substreamId, target.lo, target.hi);
   return {
     line: replayer.line,
     operation,
@@ -63,10 +68,32 @@ export function evidenceOf(
     device,
     history: replayer.history,
     target,
-    path: target &&
-      pathOf(source, target.streamId, target.substreamId, target.lo, target.hi),
+    path,
+    expectedFetches: path && provenFetches(path, operation),
     wouldBeSame: (change) => replayer.again(operation, change).length === 0,
   };
+}
+
+/** The CD that the device has decoded for a requester. */
+function cachedCd(
+  { translator }: SmmuV3,
+  streamId: number,
+  substreamId: number,
+): Uint32Array | undefined {
+  const { contexts } = translator.contexts.snapshot();
+  const found = contexts.find((c) => c.streamId === streamId && c.substreamId === substreamId);
+  return found?.cd ? Uint32Array.from(found.cd) : undefined;
+}
+
+/** A cache may save the first steps, never later ones. */
+function provenFetches({ steps }: Path, operation: Operation): PathStep[] | undefined {
+  const count = operation.fetches ?? 0;
+  const inMemory = steps.filter(({ gpa }) => gpa !== undefined);
+  for (let first = 0; first + count <= inMemory.length; first++) {
+    const part = inMemory.slice(first, first + count);
+    if (hashOf(part.map(({ gpa }) => gpa!)) === (operation.path ?? 0)) return part;
+  }
+  return undefined;
 }
 
 function eventsOf(outputs: readonly Output[]): string[] {
@@ -85,4 +112,9 @@ function targetOf(operation: Operation): Target | undefined {
     hi: parseInt(digits.slice(0, 8), 16),
     sizeBytes: operation.op === "dma-message" ? 4 : operation.size,
   };
+}
+
+/** The hash of addresses as a recorder makes it. */
+export function hashOf(addresses: readonly number[]): number {
+  return addresses.reduce(hashAddress, 0);
 }

@@ -7,7 +7,7 @@ import { OP, SYNC } from "../../hw/smmuv3/spec/commands.ts";
 import { IRQ_CFG0, REG } from "../../hw/smmuv3/spec/registers.ts";
 import type { Evidence } from "./divergence_evidence.ts";
 import { eventFields, type Fields, isEventRecord } from "./explain.ts";
-import { hashAddress, type Output } from "./format.ts";
+import type { Output } from "./format.ts";
 import { hex } from "./naming.ts";
 
 /** An output for people. */
@@ -105,9 +105,4 @@ function has(outputs: readonly Output[], from: number, output: Output): boolean 
 function isSame(a: Output, b: Output): boolean {
   const isPayload = a[0] === "read" || a[0] === "write";
   return a.length === b.length && a.every((value, i) => value === b[i] || (isPayload && i === 3));
-}
-
-/** The hash of addresses as a recorder makes it. */
-export function hashOf(addresses: readonly number[]): number {
-  return addresses.reduce(hashAddress, 0);
 }

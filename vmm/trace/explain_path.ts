@@ -29,6 +29,8 @@ export interface PathSource {
   readonly register: (offset: number) => number;
   /** Words of memory, if the trace knows them. */
   readonly memory: (gpa: number, sizeBytes: number) => Uint32Array | undefined;
+  /** The CD that a device has decoded for a requester, where memory is not known. */
+  readonly cachedCd: (streamId: number, substreamId: number) => Uint32Array | undefined;
   /** Output address width in bits. */
   readonly oas: number;
 }
@@ -55,10 +57,21 @@ export function pathOf(
   const end = { steps, log2page: undefined, asid: undefined };
   if ((register(REG.CR0.offset) & 1) === 0) {
     const words = Uint32Array.of(register(REG.GBPA.offset));
-    steps.push({ what: "SMMUEN=0: GBPA", gpa: undefined, fields: decode(GBPA, words, true), words });
+    steps.push({
+      what: "SMMUEN=0: GBPA",
+      gpa: undefined,
+      fields: decode(GBPA, words, true),
+      words,
+    });
     return end;
   }
   const ste = steOf(source, streamId, steps);
+  const isForgotten = steps.at(-1)?.words === undefined;
+  const cached = source.cachedCd(streamId, substreamId);
+  if (isForgotten && cached !== undefined) {
+    steps.push(cachedStep(cached));
+    return walk(source, cached, lo, hi, steps);
+  }
   if (ste === undefined || get(ste, STE.V) === 0 || get(ste, STE.Config) !== Config.Stage1) {
     return end;
   }
@@ -66,9 +79,18 @@ export function pathOf(
   const table = alignDown(getAddress(ste, STE.S1ContextPtr), CD_SIZE * 2 ** log2count);
   const gpa = table + Math.max(substreamId, 0) * CD_SIZE;
   const cd = source.memory(gpa, CD_SIZE);
+  if (cd === undefined && cached !== undefined) {
+    steps.push(cachedStep(cached));
+    return walk(source, cached, lo, hi, steps);
+  }
   steps.push({ what: "CD", gpa, fields: cd && decode(CD, cd, true), words: cd });
   if (cd === undefined || get(cd, CD.V) === 0) return end;
   return walk(source, cd, lo, hi, steps);
+}
+
+function cachedStep(cd: Uint32Array): PathStep {
+  const what = "CD, as the device has cached it";
+  return { what, gpa: undefined, fields: decode(CD, cd, true), words: cd };
 }
 
 /** §3.3.1: finds the STE of a stream. */
