@@ -17,9 +17,11 @@ export function comparisonLines(comparison: Comparison, nameA: string, nameB: st
   return [
     `A  ${nameA}`,
     `B  ${nameB}`,
-    `${notable === 0 ? "Nothing" : amount(notable)} of the numbers below ${
-      notable === 1 ? "is" : "are"
-    } worth a look${notable === 0 ? "" : ", marked *: other words, or a quarter apart"}`,
+    notable === 0
+      ? "Nothing below is worth a look"
+      : `${amount(notable)} below ${
+        notable === 1 ? "is" : "are"
+      } worth a look, marked *: other words, or numbers a quarter apart`,
     ...sections.flatMap(sectionLines),
     "",
     "Faults",

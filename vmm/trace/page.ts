@@ -60,7 +60,7 @@ export function page(analysis: Analysis): string {
     )}. Times count from the beginning of the recording.</footer>
       </body>
     </html>
-  `.text;
+  `.text.trimStart();
 }
 
 function header(analysis: Analysis, name: string): Html {
@@ -294,7 +294,7 @@ function histograms({ histograms }: Analysis): Html {
   return html`
     <section>
       <h2>How much, how often</h2>
-      <div class="columns">${HISTOGRAMS.filter(({ key }) => histograms[key].count > 0).map((
+      <div class="flow">${HISTOGRAMS.filter(({ key }) => histograms[key].count > 0).map((
         { key, title, unit },
       ) =>
         html`<div class="panel"><h3>${title}</h3>${

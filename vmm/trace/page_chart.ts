@@ -158,11 +158,11 @@ function rowChart(row: Placed, axis: Axis): Html {
     <text class="soft" x="0" y="${top + 34}">${note}</text>${down === undefined || most === 0
       ? ""
       : legend(top + 46)}
+    <line class="axis" x1="${GUTTER}" x2="${WIDTH}" y1="${base}" y2="${base}" />
     <path class="${upClass}" d="${area(up, axis, base, -reach, most)}" />
     ${down === undefined ? "" : html`
       <path class="write" d="${area(down, axis, base, reach, most)}" />
     `}
-    <line class="axis" x1="${GUTTER}" x2="${WIDTH}" y1="${base}" y2="${base}" />
   `;
 }
 

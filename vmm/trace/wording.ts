@@ -68,7 +68,11 @@ export function sentences(analysis: Analysis): string[] {
   const up = enabledAt.length === 0
     ? `${name} never enabled translation`
     : `${name} brought the SMMU up at ${enabledAt[0].toFixed(2)} s`;
-  const again = enabledAt.length < 2 ? "" : ` and ${counted(enabledAt.length - 1, "time")} again`;
+  const again = enabledAt.length < 2
+    ? ""
+    : enabledAt.length === 2
+    ? `, and again at ${enabledAt[1].toFixed(2)} s`
+    : `, and ${amount(enabledAt.length - 1)} times again`;
   const count = streams.length + streamsLeftOut;
   return [
     `${up}${again}.`,
