@@ -324,7 +324,7 @@ export class Replayer {
   #apply(change: Change, words: Uint32Array, bytes: Uint8Array): boolean {
     const [, gpa, text] = change;
     if (text === null) return false;
-    bytes.set(fromHex(text).subarray(0, bytes.length));
+    bytes.setFromHex(text);
     for (let i = 0; i < words.length; i += 2) {
       this.#known.learn(gpa + i * 4, words[i], words[i + 1]);
     }
@@ -363,7 +363,11 @@ function withRegisters(
 function who(
   operation: { stream: number; substream?: number; iova: string },
 ): [Requester, number, number] {
-  const digits = operation.iova.slice(2).padStart(16, "0");
   const requester = { streamId: operation.stream, substreamId: operation.substream ?? -1 };
+  const iova = Number(operation.iova);
+  if (iova <= Number.MAX_SAFE_INTEGER) {
+    return [requester, iova >>> 0, Math.floor(iova / 0x1_0000_0000)];
+  }
+  const digits = operation.iova.slice(2).padStart(16, "0");
   return [requester, parseInt(digits.slice(8), 16), parseInt(digits.slice(0, 8), 16)];
 }

@@ -13,8 +13,7 @@ const MOST_DMA_BYTES = 2 ** 26;
 const MOST_LOG2_KNOWN = 22;
 const MOST_LOG2_TLB_SETS = 20;
 
-const HEX = /^(?:[0-9a-f]{2})*$/;
-const QUADS = /^(?:[0-9a-f]{16})+$/;
+const HEX = /^[0-9a-f]+$/;
 const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
 const IOVA = /^0x[0-9a-f]{1,16}$/;
 
@@ -26,11 +25,16 @@ function isText(value: unknown, pattern: RegExp): boolean {
   return typeof value === "string" && pattern.test(value);
 }
 
+/** Hexadecimal digits, a multiple of so many. */
+function isHex(value: unknown, digits: number): boolean {
+  return typeof value === "string" && value.length % digits === 0 && HEX.test(value);
+}
+
 /** The name of the first field that is wrong. */
 type Checker = (operation: Fields) => string | undefined;
 
 const access: Checker = ({ at, bytes }) =>
-  !isCount(at) ? "at" : !isText(bytes, HEX) || bytes === "" ? "bytes" : undefined;
+  !isCount(at) ? "at" : !isHex(bytes, 2) ? "bytes" : undefined;
 
 const requester: Checker = ({ stream, substream, iova, ok }) => {
   if (!isCount(stream, 0xffff_ffff)) return "stream";
@@ -62,7 +66,7 @@ const OPERATIONS: Readonly<Record<string, Checker>> = {
 
 /** The outputs, by name: whether what follows the name is right. */
 const OUTPUTS: Readonly<Record<string, (output: readonly unknown[]) => boolean>> = {
-  store: ([, gpa, bytes, ok]) => isCount(gpa) && isText(bytes, QUADS) && typeof ok === "boolean",
+  store: ([, gpa, bytes, ok]) => isCount(gpa) && isHex(bytes, 16) && typeof ok === "boolean",
   store32: ([, gpa, value, ok]) =>
     isCount(gpa) && isCount(value, 0xffff_ffff) && typeof ok === "boolean",
   read: isPayload,
@@ -77,7 +81,7 @@ function isPayload([, gpa, sizeBytes, crc, ok]: readonly unknown[]): boolean {
 
 function isChange(change: unknown): boolean {
   return Array.isArray(change) && isCount(change[0]) && isCount(change[1]) &&
-    (change[2] === null || isText(change[2], QUADS));
+    (change[2] === null || isHex(change[2], 16));
 }
 
 /** What is wrong with the fields of an operation, in words; undefined when nothing is. */
