@@ -31,7 +31,7 @@ async function script(path: string, text: string, code: number = 0): Promise<voi
 Deno.test("vsmmu without a command prints the commands and fails, with --help it does not fail", async () => {
   const { code, out, notes } = await vsmmu([]);
   assertEquals([code, notes], [2, []]);
-  for (const name of ["microvm", "serve", "replay", "bench"]) {
+  for (const name of ["microvm", "serve", "replay", "minimise", "inspect", "compare", "bench"]) {
     assertStringIncludes(out.join("\n"), `vsmmu ${name}`);
   }
   for (const word of ["--help", "-h", "help"]) {
@@ -43,7 +43,8 @@ Deno.test("vsmmu COMMAND --help lists every flag, whatever else is given", async
   const cases = {
     microvm: ["--fault", "--run ACTIONS", "--quiet", "--json", "--smp N", "--qemu PATH"],
     serve: ["--directory DIR", "--record FILE", "--payload", "--json", "--smp N", "--qemu PATH"],
-    replay: ["--json"],
+    replay: ["--seek LINE", "--until LINE", "--all", "--snapshot PATH", "--json"],
+    minimise: ["--out PATH", "--device MODULE"],
     bench: ["--core", "--guest", "--size MIB", "--json", "--smp N", "--qemu PATH"],
   };
   for (const [name, flags] of Object.entries(cases)) {
@@ -58,7 +59,7 @@ Deno.test("vsmmu COMMAND --help lists every flag, whatever else is given", async
 
 Deno.test("vsmmu refuses a wrong command line in one line, before it does anything", async (t) => {
   const cases: [args: string, says: string][] = [
-    ["boot", "Cannot run boot: the commands are microvm, serve, replay, bench"],
+    ["boot", "Cannot run boot: the commands are microvm, serve, replay, minimise, inspect"],
     ["microvm --smp 0", "Cannot use --smp 0: it is a whole number from 1 to 64"],
     ["microvm --smp 3x", "Cannot use --smp 3x: it is a whole number from 1 to 64"],
     ["microvm --smp=", "Cannot use --smp: it needs a value, N"],
@@ -85,7 +86,10 @@ Deno.test("vsmmu refuses a wrong command line in one line, before it does anythi
     ["microvm --payload", "Cannot use --payload without --record"],
     ["replay", "Cannot use nothing: it needs FILE"],
     ["replay --json", "Cannot use nothing: it needs FILE"],
-    ["replay a b", 'Cannot use "b"'],
+    ["replay a b --seek 5", "Cannot use --seek with 2 files: it is for one"],
+    ["replay a --seek 1", "Cannot use --seek 1: it is a whole number from 2"],
+    ["minimise a", "Cannot minimise without --out PATH"],
+    ["minimise a b", 'Cannot use "b"'],
     ["bench --size 9", "Cannot use --size 9: it is a multiple of 8"],
     ["bench --core --memory none", "Cannot use --memory none: it is a whole number"],
   ];

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertStringIncludes } from "@std/assert";
 import { COMMANDS } from "../../hw/smmuv3/commands.ts";
 import { SmmuV3 } from "../../hw/smmuv3/smmuv3.ts";
 import { divergenceLines } from "../../vmm/trace/divergence.ts";

@@ -3,9 +3,10 @@
  * @module
  */
 import { type Divergence, divergenceLines } from "../trace/divergence.ts";
-import { runReplay, type RunResult } from "../trace/replayer_run.ts";
+import { type RunOptions, runReplay, type RunResult } from "../trace/replayer_run.ts";
 import { parseSnapshot, snapshotText } from "../trace/replayer_snapshot.ts";
-import { openTrace } from "../trace/trace_file.ts";
+import { openTrace, TraceError } from "../trace/trace_file.ts";
+import { DEVICE_FLAG, deviceOf } from "./device_flag.ts";
 import { type Command, EXIT, type Io, UsageError, type Values } from "./command.ts";
 
 /** The last line that a trace may have. */
@@ -22,6 +23,7 @@ export const replay: Command = {
     all: { help: "Go on after a divergence; count them, and show the first of each kind" },
     snapshot: { value: "PATH", help: "Write the state of the replay at its end, or at --until" },
     "from-snapshot": { value: "PATH", help: "Begin with such a state instead of a fresh device" },
+    ...DEVICE_FLAG,
     json: { help: "Print the result as one JSON object" },
   },
   run: runCommand,
@@ -40,12 +42,21 @@ async function runCommand(values: Values, io: Io): Promise<number> {
       throw new UsageError(`Cannot use --${flag} with ${operands.length} files: it is for one`);
     }
   }
+  const plan = {
+    seek: values.integer("seek", 0, 2, LAST_LINE),
+    until: values.integer("until", LAST_LINE, 2, LAST_LINE),
+    all: values.on("all"),
+    make: await deviceOf(values),
+  };
   const results: FileResult[] = [];
   for (const file of operands) {
-    const result = await replayFile(file, values, io);
+    const result = await replayFile(file, plan, values, io).catch((error) => {
+      // One file that cannot be read does not keep the others from being replayed.
+      if (operands.length === 1 || !(error instanceof TraceError)) throw error;
+      return unreadable(file, error);
+    });
     results.push(result);
-    if (values.on("json")) continue;
-    for (const line of resultLines(result)) io.out(line);
+    if (!values.on("json")) { for (const line of resultLines(result)) io.out(line); }
     if (result.damage !== undefined) io.note(result.damage.message);
   }
   if (values.on("json")) io.out(JSON.stringify(jsonOf(results), undefined, 2));
@@ -53,23 +64,28 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   return results.every(({ kinds }) => kinds.length === 0) ? EXIT.ok : EXIT.failed;
 }
 
-async function replayFile(file: string, values: Values, io: Io): Promise<FileResult> {
+async function replayFile(
+  file: string,
+  plan: RunOptions,
+  values: Values,
+  io: Io,
+): Promise<FileResult> {
   const began = performance.now();
   const { header, operations } = await openTrace(file);
   const path = values.text("from-snapshot");
   const from = path === undefined
     ? undefined
     : parseSnapshot(await Deno.readTextFile(path), path, header);
-  const { result, replayer } = await runReplay(header, operations, {
-    seek: values.integer("seek", 0, 2, LAST_LINE),
-    until: values.integer("until", LAST_LINE, 2, LAST_LINE),
-    all: values.on("all"),
-    from,
-    onLine: progress(file, io),
-  });
+  const onLine = progress(file, io);
+  const { result, replayer } = await runReplay(header, operations, { ...plan, from, onLine });
   const to = values.text("snapshot");
   if (to !== undefined) await Deno.writeTextFile(to, snapshotText(header, replayer.snapshot()));
   return { ...result, file, seconds: (performance.now() - began) / 1000 };
+}
+
+function unreadable(file: string, damage: Error): FileResult {
+  const nothing = { operations: 0, line: 0, kinds: [], passedOver: 0, around: [], seconds: 0 };
+  return { ...nothing, file, damage };
 }
 
 /** Says where it is every two seconds, and ends on Ctrl-C. */
@@ -97,6 +113,8 @@ function resultLines(result: FileResult): string[] {
   const total = kinds.reduce((sum, { count }) => sum + count, 0);
   const said = kinds.length > 0
     ? `${total === 1 ? "1 divergence" : `${total} divergences of ${kinds.length} kinds`}`
+    : operations === 0
+    ? "nothing was compared"
     : `identical, ${Math.round(operations / seconds)} a second`;
   const end = damage === undefined ? "" : `, up to line ${line}`;
   return [...lines, `${file}: ${operations} operations, ${said}${before}${end}`];
