@@ -13,7 +13,12 @@ export const compare: Command = {
   name: "compare",
   summary: "puts two recorded guests side by side: features, commands, cost, faults",
   operand: "A B",
-  flags: { json: { help: "Print the comparison as one JSON object" } },
+  flags: {
+    json: {
+      help:
+        "Print the comparison as one JSON object; vmm/trace/comparison.ts says what its names mean",
+    },
+  },
   run: runCommand,
 };
 

@@ -16,7 +16,9 @@ export const inspect: Command = {
   summary: "tells what a recorded guest did: who did DMA, what was commanded, what faulted and why",
   operand: "FILE",
   flags: {
-    json: { help: "Print the analysis as one JSON object" },
+    json: {
+      help: "Print the analysis as one JSON object; vmm/trace/analysis.ts says what its names mean",
+    },
     html: { value: "OUT", help: "Write the analysis as one page that needs nothing else" },
     perfetto: { value: "OUT", help: "Write what happens as a file for ui.perfetto.dev" },
   },

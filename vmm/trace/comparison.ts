@@ -13,8 +13,9 @@ export const COMPARISON_VERSION = 1;
 export interface ComparisonRow {
   /** Such as `summary.dma.readBytes` or `commands.CMD_SYNC`. */
   readonly name: string;
-  /** Null when that side has no such thing. */
+  /** Of the first trace; null when it has no such thing. */
   readonly a: number | string | null;
+  /** Of the second trace; null when it has no such thing. */
   readonly b: number | string | null;
   /** b divided by a; null when one is no number, or a is 0. */
   readonly ratio: number | null;
@@ -26,17 +27,25 @@ export interface ComparisonRow {
 
 /** Rows that belong together. */
 export interface ComparisonSection {
+  /** For people. */
   readonly title: string;
+  /** First those that the first trace has. */
   readonly rows: readonly ComparisonRow[];
 }
 
 /** A histogram of both. */
 export interface ComparisonHistogram {
+  /** As in an analysis. */
   readonly name: keyof Analysis["histograms"];
+  /** For people. */
   readonly title: string;
+  /** What values are. */
   readonly unit: "count" | "microseconds" | "bytes";
+  /** Worth a look: a fifth of the values lies elsewhere. */
   readonly isNotable: boolean;
+  /** Of the first trace. */
   readonly meanA: number;
+  /** Of the second trace. */
   readonly meanB: number;
   /** Parts of all values, 0 to 1. */
   readonly buckets: readonly {
@@ -49,16 +58,23 @@ export interface ComparisonHistogram {
 
 /** A kind of fault and how often each side has it. */
 export interface ComparisonFault {
+  /** The story of the first one. */
   readonly text: string;
+  /** How often the first trace has it. */
   readonly a: number;
+  /** How often the second trace has it. */
   readonly b: number;
 }
 
 /** Everything. */
 export interface Comparison {
+  /** See {@linkcode COMPARISON_VERSION}. */
   readonly version: typeof COMPARISON_VERSION;
+  /** Guest, features, time, DMA, transactions, cost, commands, events; without empty ones. */
   readonly sections: readonly ComparisonSection[];
+  /** All that either trace has values for. */
   readonly histograms: readonly ComparisonHistogram[];
+  /** By event, stream, substream and access: addresses of tables differ from boot to boot. */
   readonly faults: readonly ComparisonFault[];
   /** What is wrong with the files. */
   readonly damage: { readonly a: string | null; readonly b: string | null };

@@ -12,7 +12,9 @@ import { hex, hexQuad, pciAddress } from "./naming.ts";
 
 /** A record that the device fetched on its way. */
 export interface Fetched {
+  /** Where it is, in bytes. */
   readonly gpa: number;
+  /** How long it is: what kind of record it can be. */
   readonly sizeBytes: number;
   /** What it holds; nothing when no RAM is there. */
   readonly words: Uint32Array | undefined;
@@ -32,10 +34,13 @@ export interface Step {
 
 /** What is known when a transaction ends badly. */
 export interface Circumstances {
+  /** Since the recording began. */
   readonly seconds: number;
   /** Line of the trace. */
   readonly line: number;
+  /** What was wanted. */
   readonly access: "read" | "write" | "message";
+  /** Who wanted it. */
   readonly streamId: number;
   /** -1 without one. */
   readonly substreamId: number;
@@ -45,8 +50,9 @@ export interface Circumstances {
   readonly event: string | null;
   /** Whether the guest was told by a record in its event queue. */
   readonly recorded: boolean;
-  /** STE and CD that decided, if any were fetched. */
+  /** The STE that decided, if any was fetched. */
   readonly ste: Fetched | undefined;
+  /** The CD that decided, if any was fetched. */
   readonly cd: Fetched | undefined;
   /** Level 1 stream table descriptor, when it is the end of the way. */
   readonly l1std: Fetched | undefined;
@@ -60,20 +66,29 @@ export interface Circumstances {
 
 /** A fault, ready for people and for JSON. */
 export interface FaultStory {
+  /** Since the recording began. */
   readonly seconds: number;
+  /** Line of the trace. */
   readonly line: number;
+  /** The manual's name of the event, such as `F_TRANSLATION`; null when the guest is told nothing. */
   readonly event: string | null;
+  /** Whether the event came into the queue; false when that was full or off. */
   readonly recorded: boolean;
+  /** Whose transaction it was. */
   readonly streamId: number;
+  /** Null without one. */
   readonly substreamId: number | null;
   /** As Linux writes it; null when the StreamID is no requester ID. */
   readonly pciAddress: string | null;
+  /** What was wanted. */
   readonly access: "read" | "write" | "message";
+  /** Input address, as hexadecimal. */
   readonly iova: string;
   /** What stood in the way, such as `the level 0 descriptor at 0x40005000 is invalid`. */
   readonly reason: string;
   /** All of it in one sentence. */
   readonly text: string;
+  /** What the device found on its way, up to what stopped it. */
   readonly steps: readonly Step[];
 }
 

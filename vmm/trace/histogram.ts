@@ -9,14 +9,19 @@ export interface Bucket {
   readonly from: number;
   /** Values below this. */
   readonly below: number;
+  /** How many there were. */
   readonly count: number;
 }
 
 /** A histogram, ready for JSON. */
 export interface HistogramSummary {
+  /** How many values there were. */
   readonly count: number;
+  /** Of all values; 0 without any, as are the next two. */
   readonly mean: number;
+  /** The smallest. */
   readonly min: number;
+  /** The largest. */
   readonly max: number;
   /** Without empty ones at both ends. A value of 0 is in the first, from 0 below 1. */
   readonly buckets: readonly Bucket[];

@@ -97,7 +97,7 @@ function axisOf({ timeline, enabledAt, faults }: Analysis, rows: readonly Row[])
   return { firstSlot, from, to, slotSeconds, at };
 }
 
-function rowsOf({ timeline, streams }: Analysis): Row[] {
+function rowsOf({ timeline, streams, faults, faultCount }: Analysis): Row[] {
   const { slotSeconds, sums, levels } = timeline;
   const rate = (name: string): number[] => (sums[name] ?? []).map((sum) => sum / slotSeconds);
   const shown = streams.filter(({ streamId, faults }) =>
@@ -112,14 +112,14 @@ function rowsOf({ timeline, streams }: Analysis): Row[] {
     const note = most === 0 ? "moved nothing" : `up to ${size(most)}/s`;
     return { title, note, up, upClass: "read", down, most, streamId: stream.streamId };
   });
-  const simple = (title: string, name: string): Row => {
+  const simple = (title: string, name: string, upClass: string = "count"): Row => {
     const up = rate(name);
     const most = Math.max(...up, 0);
     return {
       title,
       note: `up to ${amount(Math.round(most))} a second`,
       up,
-      upClass: "count",
+      upClass,
       most,
     };
   };
@@ -130,6 +130,8 @@ function rowsOf({ timeline, streams }: Analysis): Row[] {
   const used = rates.filter((value) => value > 0);
   return [
     ...dma,
+    // Each kind of fault is marked once, where it came first.
+    ...(faultCount > faults.length ? [simple("Faults", "faults", "badfill")] : []),
     simple("Commands", "commands"),
     simple("CMD_SYNCs", "syncs"),
     simple("TLB invalidations", "tlbis"),

@@ -40,6 +40,7 @@ export class ResultFile implements Disposable {
     this.#isDone = true;
   }
 
+  /** Closes it; removes what is not finished. */
   [Symbol.dispose](): void {
     this.#file.close();
     if (this.#isDone || this.#temporary === this.#path) return;

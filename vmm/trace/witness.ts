@@ -55,16 +55,21 @@ export type Happening =
 
 /** An endpoint's transaction. */
 export interface Transaction {
+  /** What kind of happening this is. */
   readonly kind: "transaction";
+  /** What was wanted. */
   readonly access: "read" | "write" | "message";
+  /** By whom. */
   readonly requester: Requester;
   /** Input address, as hexadecimal. */
   readonly iova: string;
   /** Page number of the input address, in pages of 4 KiB. */
   readonly page: number;
+  /** Bytes that were wanted; 4 for a message. */
   readonly sizeBytes: number;
   /** Bytes that were moved. */
   readonly movedBytes: number;
+  /** Whether the endpoint was told that it worked. */
   readonly ok: boolean;
   /** How its pages were translated, by the numbers of `Translation`. */
   readonly translations: readonly number[];

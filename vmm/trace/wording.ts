@@ -29,6 +29,9 @@ export function size(bytes: number): string {
 
 /** A duration, given in seconds, with its unit. */
 export function duration(seconds: number): string {
+  if (seconds >= 7200) {
+    return `${amount(Math.floor(seconds / 3600))} h ${Math.floor(seconds % 3600 / 60)} min`;
+  }
   if (seconds >= 120) return `${amount(Math.floor(seconds / 60))} min ${amount(seconds % 60)} s`;
   if (seconds >= 1 || seconds === 0) return `${amount(seconds)} s`;
   return seconds >= 1e-3 ? `${amount(seconds * 1e3)} ms` : `${amount(seconds * 1e6)} µs`;
