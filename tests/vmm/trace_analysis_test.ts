@@ -118,7 +118,7 @@ Deno.test("faults are told in words, with what the device found on its way", () 
       ],
       [
         "StreamID 0x1 (0000:00:00.1) sent a message to IOVA 0xffff000000004000: " +
-        "nothing is mapped in this half of the addresses (CD.EPD1=1) (F_TRANSLATION)",
+        "walks of this half of the addresses are off (CD.EPD1=1) (F_TRANSLATION)",
         3,
       ],
     ],

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { createHash } from "node:crypto";
 import { main } from "../../vmm/cli.ts";
 import { html } from "../../vmm/trace/html.ts";
@@ -84,6 +84,29 @@ Deno.test("faults come before everything else, each with device, address and rea
     ].map(at);
     assertEquals(order, [...order].sort((a, b) => a - b));
   });
+});
+
+Deno.test("the page of a real guest's fault names the device, the address and the reason", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const trace = new URL("../traces/linux-7.3-fault.jsonl.gz", import.meta.url).pathname;
+    const code = await main(["inspect", trace, "--html", `${folder}/page.html`], {
+      out: () => {},
+      note: () => {},
+      signal: new AbortController().signal,
+    });
+    assertEquals(code, 0);
+    const text = textOf(await Deno.readTextFile(`${folder}/page.html`));
+    assertMatch(text, /Linux 7\.3\S* brought the SMMU up at \d+\.\d\d s\. 2 streams, .* 1 fault\./);
+    assertStringIncludes(text, "Device 0000:00:02.0 tried to write to IOVA 0x123456780000");
+    assertMatch(
+      text,
+      /Nothing is mapped at this address: the level 0 descriptor at 0x\w+ is invalid\./,
+    );
+    assertStringIncludes(text, "StreamID 0x10 PCI address 0000:00:02.0");
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
 });
 
 Deno.test("the page has one heading, titled sections, and a name for each picture", async () => {

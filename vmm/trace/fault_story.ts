@@ -193,7 +193,7 @@ function unreachable({ iova: [, hi] }: Circumstances, context: Context | undefin
   const half = (hi >>> 23) & 1;
   const root = context?.roots[half];
   return root === undefined || root.disabled
-    ? `nothing is mapped in this half of the addresses (CD.EPD${half}=1)`
+    ? `walks of this half of the addresses are off (CD.EPD${half}=1)`
     : `the address is beyond the ${root.inputBits} bits that CD.T${half}SZ allows`;
 }
 

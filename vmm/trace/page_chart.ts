@@ -15,7 +15,8 @@ const ROW = 58;
 const DMA_ROW = 84;
 const GAP = 22;
 const MOST_STREAMS = 8;
-const MOST_LABELS = 5;
+/** Room for the label of a mark. */
+const LABEL = 230;
 
 /** One row of the timeline. */
 interface Row {
@@ -117,7 +118,7 @@ function rowsOf({ timeline, streams, faults, faultCount }: Analysis): Row[] {
     const most = Math.max(...up, 0);
     return {
       title,
-      note: `up to ${amount(Math.round(most))} a second`,
+      note: `up to ${amount(most >= 10 ? Math.round(most) : most)} a second`,
       up,
       upClass,
       most,
@@ -194,11 +195,12 @@ function area(
 }
 
 function enableMarks({ enabledAt }: Analysis, { at }: Axis, bottom: number): Html[] {
-  return enabledAt.map((seconds, i) =>
+  const places = enabledAt.map(at);
+  const free = withRoom(places);
+  return places.map((x, i) =>
     html`
-      <line class="mark" x1="${at(seconds)}" x2="${at(seconds)}" y1="${TOP -
-        8}" y2="${bottom}" />${i < MOST_LABELS
-        ? markLabel("SMMU on", at(seconds), TOP - 14, "soft")
+      <line class="mark" x1="${x}" x2="${x}" y1="${TOP - 8}" y2="${bottom}" />${free[i]
+        ? markLabel("SMMU on", x, TOP - 12, "soft")
         : ""}
     `
   );
@@ -210,19 +212,30 @@ function faultMarks(
   rows: readonly Placed[],
   bottom: number,
 ): Html[] {
+  const free = withRoom(faults.map(({ seconds }) => at(seconds)));
   return faults.map(({ seconds, event, text, streamId }, i) => {
     const x = at(seconds);
     const row = rows.find((row) => row.streamId === streamId);
     const name = `${event ?? "Silent abort"} of ${hex(streamId)}`;
     return html`<g><title>${text}</title>
-<line class="badmark" x1="${x}" x2="${x}" y1="${TOP - 12}" y2="${bottom}"/>
-<circle class="badfill" cx="${x}" cy="${row?.base ?? TOP - 12}" r="6"/>
-${i < MOST_LABELS ? markLabel(name, x, TOP - 24 + (i % 2) * 12, "bad") : ""}</g>`;
+<line class="badmark" x1="${x}" x2="${x}" y1="${TOP - 30}" y2="${bottom}"/>
+<circle class="badfill" cx="${x}" cy="${row?.base ?? TOP - 30}" r="6"/>
+${free[i] ? markLabel(name, x, TOP - 26, "bad") : ""}</g>`;
+  });
+}
+
+/** Which labels do not run into the one before them. */
+function withRoom(places: readonly number[]): boolean[] {
+  let taken = -Infinity;
+  return places.map((x) => {
+    const isFree = x >= taken;
+    if (isFree) taken = x + LABEL;
+    return isFree;
   });
 }
 
 function markLabel(text: string, x: number, y: number, kind: string): Html {
-  const isRight = x > WIDTH - 220;
+  const isRight = x > WIDTH - LABEL;
   return html`<text class="${kind}${isRight ? " n" : ""}" x="${
     fixed(isRight ? x - 9 : x + 9)
   }" y="${y}">${text}</text>`;
