@@ -244,6 +244,10 @@ Deno.test("memory is bounded: histograms, timelines and live pages", () => {
   const { sums, levels, slotSeconds } = timeline.summary();
   assert(sums["a"].length <= 1024 && slotSeconds >= 1e6 / 1024);
   assertEquals([sums["a"][0], sums["a"].at(-1), levels["b"][0], levels["b"][1]], [1, 2, 5, 2]);
+  const folded = new Timeline();
+  folded.add(0.9, "a", 1);
+  folded.add(1.5, "a", 1);
+  assertEquals(folded.summary().sums["a"].length, 769);
   const live = new LivePages();
   live.use(1, 0, 2 ** 30);
   assertEquals([live.count, live.isCut], [2 ** 20, true]);

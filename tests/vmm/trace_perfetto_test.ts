@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { gunzipSync } from "node:zlib";
 import { main } from "../../vmm/cli.ts";
 import { smallTrace } from "../support/small_trace.ts";
 
@@ -71,6 +72,20 @@ Deno.test("every track that is used has a name", async () => {
     "Interrupts",
     "DMA of 0x1 (0000:00:00.1)",
   ]);
+});
+
+Deno.test("each stream of a real guest has a track of its own", async () => {
+  const path = new URL("../traces/linux-7.3-fault.jsonl.gz", import.meta.url);
+  const text = gunzipSync(await Deno.readFile(path)).toString();
+  const events: TraceEvent[] = JSON.parse((await perfetto([text])).text).traceEvents;
+  const tracks = events.filter(({ name, pid }) => name === "thread_name" && pid === 2);
+  assertEquals(tracks.map(({ args }) => args?.["name"]), [
+    "DMA of 0x8 (0000:00:01.0)",
+    "DMA of 0x10 (0000:00:02.0)",
+  ]);
+  const failed = events.find(({ name }) => name === "write failed");
+  assertEquals([failed?.tid, failed?.args?.["iova"]], [tracks[1].tid, "0x123456780000"]);
+  assertEquals(new Set(tracks.map(({ tid }) => tid)).size, 2);
 });
 
 Deno.test("commands, DMA, faults, interrupts and counters are where they happened", async () => {
