@@ -267,17 +267,22 @@ export class Tlb {
   }
 }
 
-/** A snapshot without the entries that translate an address in [hi:lo, hi:lo + sizeBytes), whatever their ASID. */
+/**
+ * A snapshot without the entries that translate an address in [hi:lo, hi:lo + sizeBytes), whatever their ASID; of those
+ * of one page size only, where that is given as its log2.
+ */
 export function withoutRange(
   snapshot: TlbSnapshot,
   lo: number,
   hi: number,
   sizeBytes: number,
+  log2size?: number,
 ): TlbSnapshot {
   const entries = snapshot.entries.map(([index, ...words]) => {
-    const page = 2 ** (words[KIND] >>> KIND_SIZE_SHIFT);
+    const log2page = words[KIND] >>> KIND_SIZE_SHIFT;
     const fromStart = (words[TAG_HI] - hi) * 0x1_0000_0000 + (words[TAG_LO] - lo);
-    const isInside = fromStart < sizeBytes && fromStart + page > 0;
+    const isInside = fromStart < sizeBytes && fromStart + 2 ** log2page > 0 &&
+      (log2size ?? log2page) === log2page;
     return [index, ...words.map((word, i) => isInside && i === STAMP ? 0 : word)];
   });
   return { ...snapshot, entries };

@@ -44,6 +44,18 @@ function staleCause(evidence: Evidence): Cause | undefined {
     tlb: withoutRange(snapshot.tlb, lo, hi, Math.max(sizeBytes, 1)),
   });
   if (evidence.wouldBeSame(withoutPages)) return staleTranslation(evidence, withoutPages);
+  const stale = contradictions(evidence);
+  const withoutStale = (snapshot: SmmuV3Snapshot): SmmuV3Snapshot => ({
+    ...snapshot,
+    tlb: stale.reduce(
+      (tlb, { lo, hi, log2size }) => withoutRange(tlb, lo, hi, 1, log2size),
+      snapshot.tlb,
+    ),
+  });
+  if (stale.length > 0 && evidence.wouldBeSame(withoutStale)) {
+    const { lo, hi } = stale[0];
+    return staleTranslation({ ...evidence, target: { ...target, lo, hi } }, withoutStale);
+  }
   const both = (snapshot: SmmuV3Snapshot): SmmuV3Snapshot =>
     withoutContexts(withoutPages(snapshot));
   for (const repair of [withoutContexts, both]) {
@@ -52,16 +64,46 @@ function staleCause(evidence: Evidence): Cause | undefined {
   return undefined;
 }
 
+/** An entry of the TLB that says something else than the tables. */
+interface Contradiction {
+  readonly lo: number;
+  readonly hi: number;
+  readonly log2size: number;
+}
+
+/** Those that a transaction meets. */
+function contradictions({ target, path, pathAt, device }: Evidence): Contradiction[] {
+  if (target === undefined || path?.asid === undefined) return [];
+  const { tlb } = device.translator;
+  const found: Contradiction[] = [];
+  const first = target.lo - target.lo % 0x1000;
+  for (let offset = first; offset < target.lo + target.sizeBytes; offset += 0x1000) {
+    const lo = offset >>> 0;
+    const hi = offset > 0xffff_ffff ? target.hi + 1 : target.hi;
+    const at = tlb.find(lo, hi, path.asid);
+    if (at < 0) continue;
+    const told = pathAt(lo, hi);
+    const page = told?.page === undefined ? -1 : told.page + lo % 2 ** told.log2page!;
+    const size = tlb.offsetMask(at) + 1;
+    if (tlb.gpa(at) + lo % size !== page) found.push({ lo, hi, log2size: Math.log2(size) });
+  }
+  return found;
+}
+
 function staleTranslation(evidence: Evidence, repair: Repair): Cause {
   const { target, path, history } = evidence;
   const asid = path?.asid ?? 0;
   const { lo, hi } = target!;
-  const page = hi * 0x10_0000 + (lo >>> 12);
+  const { tlb } = evidence.device.translator;
+  const at = tlb.find(lo, hi, asid);
+  // Who invalidates a part of a page invalidates all of it.
+  const pages = at < 0 ? 1 : (tlb.offsetMask(at) + 1) / 0x1000;
+  const page = Math.floor((hi * 0x10_0000 + (lo >>> 12)) / pages) * pages;
   const what = `the TLB answered for ${hexQuad(lo, hi)} (ASID ${asid})`;
   for (const command of history.latest()) {
     const scope = scopeOf(command.words);
     if (scope === undefined || (scope.asid >= 0 && scope.asid !== asid)) continue;
-    const isInside = page >= scope.firstPage && page < scope.firstPage + scope.pages;
+    const isInside = page + pages > scope.firstPage && page < scope.firstPage + scope.pages;
     if (scope.kind === "va" && !isInside) continue;
     const name = commandName(command.words);
     return {

@@ -34,6 +34,8 @@ export interface Evidence {
   /** For DMA. */
   readonly target: Target | undefined;
   readonly path: Path | undefined;
+  /** The path of another address of the same requester. */
+  readonly pathAt: (lo: number, hi: number) => Path | undefined;
   /** The steps of the path that the recorded device fetched, where the hash of their addresses proves it. */
   readonly expectedFetches: readonly PathStep[] | undefined;
   /** Whether the operation comes out as recorded when the device's state before it is changed. */
@@ -56,8 +58,9 @@ export function evidenceOf(
     cachedCd: (streamId: number, substreamId: number) => cachedCd(device, streamId, substreamId),
   };
   const outcome = replayer.outcome;
-  const path = target &&
-    pathOf(source, target.streamId, target.substreamId, target.lo, target.hi);
+  const pathAt = (lo: number, hi: number): Path | undefined =>
+    target && pathOf(source, target.streamId, target.substreamId, lo, hi);
+  const path = target && pathAt(target.lo, target.hi);
   return {
     line: replayer.line,
     operation,
@@ -69,6 +72,7 @@ export function evidenceOf(
     history: replayer.history,
     target,
     path,
+    pathAt,
     expectedFetches: path && provenFetches(path, operation),
     wouldBeSame: (change) => replayer.again(operation, change).length === 0,
   };

@@ -36,7 +36,8 @@ export function describeOutput(evidence: Evidence, output: Output): NamedOutput 
     case "read":
     case "write": {
       const [kind, gpa, sizeBytes, crc, ok] = output;
-      const fields = { bytes: hex(sizeBytes), ...(crc === 0 ? {} : { checksum: hex(crc) }) };
+      const isRecorded = "payload" in evidence.operation;
+      const fields = { bytes: hex(sizeBytes), ...(isRecorded ? { checksum: hex(crc) } : {}) };
       return { name: `payload ${kind}`, fields: place(gpa, fields, ok) };
     }
   }

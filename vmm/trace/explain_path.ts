@@ -40,6 +40,8 @@ export interface Path {
   readonly steps: readonly PathStep[];
   /** log2 of the page at its end; undefined when it ends before. */
   readonly log2page: number | undefined;
+  /** Where the page at its end begins; undefined when it ends before. */
+  readonly page: number | undefined;
   /** ASID of the translation; undefined when there is none. */
   readonly asid: number | undefined;
 }
@@ -54,7 +56,7 @@ export function pathOf(
 ): Path {
   const { register } = source;
   const steps: PathStep[] = [];
-  const end = { steps, log2page: undefined, asid: undefined };
+  const end = { steps, log2page: undefined, page: undefined, asid: undefined };
   if ((register(REG.CR0.offset) & 1) === 0) {
     const words = Uint32Array.of(register(REG.GBPA.offset));
     steps.push({
@@ -135,7 +137,8 @@ function walk(
   const levels = Math.max(Math.ceil((inputBits - 12) / 9), 1);
   const input = (BigInt(hi) << 32n) | BigInt(lo >>> 0);
   let table = getAddress(cd, isUpper ? CD.TTB1 : CD.TTB0);
-  if (get(cd, isUpper ? CD.EPD1 : CD.EPD0) === 1) return { steps, log2page: undefined, asid };
+  const broken = { steps, log2page: undefined, page: undefined, asid };
+  if (get(cd, isUpper ? CD.EPD1 : CD.EPD0) === 1) return broken;
   for (let level = 4 - levels; level <= 3; level++) {
     const shift = 12 + 9 * (3 - level);
     const bits = level === 4 - levels ? inputBits - shift : 9;
@@ -145,11 +148,12 @@ function walk(
     const fields = words && descriptorFields(words, level);
     steps.push({ what: `level ${level} descriptor`, gpa, fields, words });
     if (words === undefined || get(words, DESCRIPTOR.Valid) === 0) break;
+    const next = (words[1] & 0xffff) * 2 ** 32 + ((words[0] & 0xffff_f000) >>> 0);
     const isLeaf = level === 3 || get(words, DESCRIPTOR.Table) === 0;
-    if (isLeaf) return { steps, log2page: shift, asid };
-    table = (words[1] & 0xffff) * 2 ** 32 + ((words[0] & 0xffff_f000) >>> 0);
+    if (isLeaf) return { steps, log2page: shift, page: alignDown(next, 2 ** shift), asid };
+    table = next;
   }
-  return { steps, log2page: undefined, asid };
+  return broken;
 }
 
 /** A step in one line. */
