@@ -97,6 +97,19 @@ Deno.test("a fresh device that restores a snapshot goes on as the one it was tak
   assertEquals(renewed.smmu.snapshot(), kept.smmu.snapshot(), `${random}`);
 });
 
+Deno.test("a context that was pushed out and still answers is part of a snapshot", () => {
+  const device = guest();
+  // Stream 36 and substream 0 of stream 1 share a slot; the one that was found last answers all the same.
+  device.dmaRead(36, 0n);
+  device.dmaRead(36, 0n);
+  device.dmaRead(1, 0n, 1, 0);
+  renew(device);
+  device.field(STRTAB + 36 * 64, 0, 0, 0);
+  assertEquals(device.probe(36, 0n), "data 0");
+  device.dmaRead(1, 0n, 1, 0);
+  assertEquals(device.probe(36, 0n), "event 4");
+});
+
 Deno.test("a snapshot is a plain value that later operations leave alone", () => {
   const device = guest();
   device.dmaRead(2, 0n, 1);

@@ -5,6 +5,8 @@ import { SmmuV3 } from "../../hw/smmuv3/smmuv3.ts";
 import { LineReader, type Operation, type TraceHeader } from "../../vmm/trace/format.ts";
 import { Recorder } from "../../vmm/trace/recorder.ts";
 import { Replayer } from "../../vmm/trace/replayer.ts";
+import { runReplay } from "../../vmm/trace/replayer_run.ts";
+import { recordDriver } from "../support/recorded_driver.ts";
 
 const RAM = 0x4000_0000;
 const CMDQ = RAM + 0x1000;
@@ -110,4 +112,14 @@ Deno.test("a changed line is found, and only lines before it count", () => {
   const reader = new LineReader();
   const changed = lines.map((line, i) => i === 7 ? line.replace('"at":', '"at": ') : line);
   assertEquals(changed.findIndex((line) => reader.line(line) === undefined), 7);
+});
+
+Deno.test("an operation that a newer minor version added is passed over, and its memory is known", async () => {
+  const { header, lines } = recordDriver();
+  const at = lines.findIndex(({ operation }) => operation.mem !== undefined);
+  const { t, mem } = lines[at].operation;
+  const added = { t, op: "ats-request", mem, fetches: 1, path: 7 } as unknown as Operation;
+  const operations = lines.map(({ operation }) => operation).toSpliced(at, 0, added);
+  const placed = operations.map((operation, i) => ({ number: i + 2, offset: 0, operation }));
+  assertEquals((await runReplay(header, placed)).result.kinds, []);
 });

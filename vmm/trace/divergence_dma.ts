@@ -43,8 +43,9 @@ function staleCause(evidence: Evidence): Cause | undefined {
     ...snapshot,
     tlb: withoutRange(snapshot.tlb, lo, hi, Math.max(sizeBytes, 1)),
   });
-  if (evidence.wouldBeSame(withoutPages)) return staleTranslation(evidence, withoutPages);
   const stale = contradictions(evidence);
+  const first = { ...evidence, target: { ...target, ...stale[0] } };
+  if (evidence.wouldBeSame(withoutPages)) return staleTranslation(first, withoutPages);
   const withoutStale = (snapshot: SmmuV3Snapshot): SmmuV3Snapshot => ({
     ...snapshot,
     tlb: stale.reduce(
@@ -53,8 +54,7 @@ function staleCause(evidence: Evidence): Cause | undefined {
     ),
   });
   if (stale.length > 0 && evidence.wouldBeSame(withoutStale)) {
-    const { lo, hi } = stale[0];
-    return staleTranslation({ ...evidence, target: { ...target, lo, hi } }, withoutStale);
+    return staleTranslation(first, withoutStale);
   }
   const both = (snapshot: SmmuV3Snapshot): SmmuV3Snapshot =>
     withoutContexts(withoutPages(snapshot));
@@ -85,7 +85,8 @@ function contradictions({ target, path, pathAt, device }: Evidence): Contradicti
     const told = pathAt(lo, hi);
     const page = told?.page === undefined ? -1 : told.page + lo % 2 ** told.log2page!;
     const size = tlb.offsetMask(at) + 1;
-    if (tlb.gpa(at) + lo % size !== page) found.push({ lo, hi, log2size: Math.log2(size) });
+    if (tlb.gpa(at) + lo % size === page) continue;
+    found.push({ lo: offset < target.lo ? target.lo : lo, hi, log2size: Math.log2(size) });
   }
   return found;
 }

@@ -11,8 +11,9 @@ import {
   QUEUE_BASE,
   REG,
 } from "../../hw/smmuv3/spec/registers.ts";
-import { type Cause, interruptCause } from "./divergence_cause.ts";
+import type { Cause } from "./divergence_cause.ts";
 import type { Evidence } from "./divergence_evidence.ts";
+import { interruptCause } from "./divergence_interrupts.ts";
 import { registerFields, wordsOf } from "./explain.ts";
 import { commandName, hex, registerName } from "./naming.ts";
 

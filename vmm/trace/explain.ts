@@ -3,12 +3,11 @@
  * @module
  */
 import { type AddressField, type Field, get, getAddress } from "../../hw/bits.ts";
-import { CD } from "../../hw/smmuv3/spec/cd.ts";
-import { CFGI, CMD, COMMAND_SIZE, SYNC, TLBI } from "../../hw/smmuv3/spec/commands.ts";
+import { CFGI, CMD, SYNC, TLBI } from "../../hw/smmuv3/spec/commands.ts";
 import { DESCRIPTOR, OUTPUT_HIGH_MASK } from "../../hw/smmuv3/spec/descriptors.ts";
 import { EVENT, EVENT_SIZE, RECORD } from "../../hw/smmuv3/spec/events.ts";
 import * as registers from "../../hw/smmuv3/spec/registers.ts";
-import { Config, L1STD, STE } from "../../hw/smmuv3/spec/ste.ts";
+import { Config, STE } from "../../hw/smmuv3/spec/ste.ts";
 import { fromHex, type Operation } from "./format.ts";
 import { commandName, hex, hexQuad, pciAddress, registerName } from "./naming.ts";
 
@@ -17,9 +16,6 @@ export type Fields = Readonly<Record<string, string>>;
 
 /** A structure by the manual's names of its fields. */
 export type Layout = Readonly<Record<string, Field | AddressField>>;
-
-/** Layouts of structures in guest memory. */
-export const LAYOUT = { STE, CD, L1STD } as const;
 
 const { REG, PAGE0_ALIAS } = registers;
 
@@ -131,11 +127,6 @@ export function commandFieldsOf(words: Uint32Array): Fields {
   return /_VAA?$/.test(name)
     ? { Address: hexQuad(words[2] & ~0xfff, words[3]), ...fields }
     : fields;
-}
-
-/** Whether a record that was fetched is as long as a command. */
-export function isCommandSize(sizeBytes: number): boolean {
-  return sizeBytes === COMMAND_SIZE;
 }
 
 /** The fields of a descriptor at a level of the walk. */

@@ -63,7 +63,7 @@ export async function runReplay(
   options: RunOptions = {},
 ): Promise<{ result: RunResult; replayer: Replayer }> {
   const replayer = new Replayer(header, options.make);
-  if (options.from !== undefined) replayer.restore(options.from);
+  if (options.from !== undefined) restore(replayer, options.from);
   const begin = options.from?.line ?? 1;
   const { seek = 0, until = Infinity } = options;
   const result: RunResult = {
@@ -106,6 +106,14 @@ export async function runReplay(
     result.damage = error;
   }
   return { result, replayer };
+}
+
+function restore(replayer: Replayer, snapshot: ReplaySnapshot): void {
+  try {
+    replayer.restore(snapshot);
+  } catch (error) {
+    throw new TraceError(`Cannot begin with the snapshot: ${(error as Error).message}`);
+  }
 }
 
 function count({ kinds }: RunResult): number {
