@@ -13,7 +13,9 @@ export const VERSION = { major: 1, minor: 0 } as const;
 
 /** The first line. */
 export interface TraceHeader {
+  /** What this is. */
   readonly format: "vsmmu-trace";
+  /** `MAJOR.MINOR`. */
   readonly version: string;
   /** The device's features. */
   readonly features: Features;
@@ -60,6 +62,7 @@ export interface Effects {
   readonly fetches?: number;
   /** Hash of their addresses. */
   readonly path?: number;
+  /** What it did, in order. */
   readonly out?: readonly Output[];
 }
 
@@ -96,6 +99,7 @@ export type Operation =
 
 /** The last line of a recording that was ended properly. */
 export interface TraceEnd {
+  /** Tells it from an operation. */
   readonly end: true;
   /** How many operations there were. */
   readonly operations: number;
