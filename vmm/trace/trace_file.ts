@@ -57,11 +57,13 @@ export interface TraceLine {
   readonly number: number;
   /** Bytes before it in the uncompressed trace. */
   readonly offset: number;
+  /** What happened. */
   readonly operation: Operation;
 }
 
 /** A trace that is being read. */
 export interface OpenTrace {
+  /** Its first line, with all features filled in. */
   readonly header: TraceHeader;
   /** Its operations, once; throws a {@linkcode TraceError} where the trace is damaged, after everything before it. */
   readonly operations: AsyncIterable<TraceLine>;
