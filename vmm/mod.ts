@@ -19,6 +19,18 @@ export * from "./microvm.ts";
 export type { Progress } from "./provision/cache.ts";
 export type { ProvisionOptions } from "./provision/provision.ts";
 export type { HostArchitecture } from "./provision/root_tool.ts";
+export * from "./trace/format.ts";
+export type { RecordingChoice } from "./trace/recording.ts";
+export { type Outcome, Replayer, type ReplaySnapshot } from "./trace/replayer.ts";
+export type { Difference } from "./trace/replayer_compare.ts";
+export { CommandHistory, type PastCommand } from "./trace/replayer_history.ts";
+export {
+  type OpenTrace,
+  openTrace,
+  TraceError,
+  type TraceLine,
+  type TracePlace,
+} from "./trace/trace_file.ts";
 export { DmaWriteMsi, type Outlet } from "./vfio_user/dma_write_msi.ts";
 export { Intx } from "./vfio_user/intx.ts";
 export type { AccessObserver } from "./vfio_user/regions.ts";

@@ -32,6 +32,7 @@ export type DeviceMaker = (options: ConstructorParameters<typeof SmmuV3>[0]) => 
 export interface ReplaySnapshot {
   /** The last line of the trace that was replayed. */
   readonly line: number;
+  /** The device. */
   readonly device: SmmuV3Snapshot;
   /** What is known of guest memory: address, low and high word of each quad. */
   readonly known: readonly (readonly [gpa: number, lo: number, hi: number])[];
@@ -41,6 +42,7 @@ export interface ReplaySnapshot {
 export interface Outcome {
   /** What the operation returned: the value that was read as hexadecimal, or whether DMA was done. */
   readonly result: unknown;
+  /** What the device did, in order. */
   readonly out: readonly Output[];
   /** Addresses of fetched records, in order. */
   readonly fetches: readonly number[];

@@ -8,7 +8,9 @@ import type { Output } from "./format.ts";
 export interface Difference {
   /** What differs, such as `read value` or `output 2`. */
   readonly what: string;
+  /** What the recording has. */
   readonly expected: unknown;
+  /** What came of it now. */
   readonly got: unknown;
 }
 
