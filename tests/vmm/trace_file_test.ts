@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { gzipSync } from "node:zlib";
-import { LineWriter, type TraceHeader } from "../../vmm/trace/format.ts";
+import { LineWriter, type Operation, type TraceHeader } from "../../vmm/trace/format.ts";
 import { Replayer } from "../../vmm/trace/replayer.ts";
 import { openTrace, TraceError } from "../../vmm/trace/trace_file.ts";
 import { SMALL_HEADER, smallTrace } from "../support/small_trace.ts";
@@ -172,6 +172,21 @@ function withHeader(header: object): string {
   const writer = new LineWriter();
   return writer.line(header as TraceHeader) + writer.line({ end: true, operations: 0 });
 }
+
+Deno.test("an operation of another name is given from a newer minor version, refused from this one", async () => {
+  const trace = (version: string): string => {
+    const writer = new LineWriter();
+    const other = { t: 0, op: "stall", stream: 1 } as unknown as Operation;
+    return writer.line({ ...SMALL_HEADER, version }) + writer.line(other) +
+      writer.line({ end: true, operations: 1 });
+  };
+  await inFolder(async (put) => {
+    await openAll(put(trace("1.7")));
+    const { message } = await assertRejects(() => openAll(put(trace("1.0"))), TraceError);
+    assertStringIncludes(message, "in line 2");
+    assertStringIncludes(message, 'the operation "stall"');
+  });
+});
 
 Deno.test("versions and features that this reader has not are refused by name", async (t) => {
   const { features } = SMALL_HEADER;

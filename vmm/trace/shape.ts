@@ -84,10 +84,15 @@ function isChange(change: unknown): boolean {
     (change[2] === null || isHex(change[2], 16));
 }
 
-/** What is wrong with the fields of an operation, in words; undefined when nothing is. */
-export function wrongIn(operation: Fields): string | undefined {
+/**
+ * What is wrong with the fields of an operation, in words; undefined when nothing is. An operation of another name is right
+ * only in a trace of a newer minor version.
+ */
+export function wrongIn(operation: Fields, isNewer: boolean): string | undefined {
   const { op, t, mem, fetches, path, out } = operation;
-  if (typeof op !== "string" || !Object.hasOwn(OPERATIONS, op)) return unknown("operation", op);
+  if (typeof op !== "string" || !Object.hasOwn(OPERATIONS, op)) {
+    return isNewer && typeof op === "string" ? undefined : unknown("operation", op);
+  }
   const wrong = OPERATIONS[op](operation);
   if (wrong !== undefined) return not(wrong, operation[wrong]);
   if (typeof t !== "number" || !(t >= 0)) return not("t", t);
@@ -177,4 +182,9 @@ function featuresOf(recorded: unknown): Features | string {
     if (error instanceof RangeError) return error.message;
     throw error;
   }
+}
+
+/** Whether a header is of a minor version that this reader does not know. */
+export function isNewerMinor({ version }: TraceHeader): boolean {
+  return Number(version.split(".")[1]) > VERSION.minor;
 }

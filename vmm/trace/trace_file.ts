@@ -9,7 +9,7 @@ import { EnvironmentError } from "../environment_error.ts";
 import { LineReader, LONGEST_LINE_BYTES, type Operation, type TraceHeader } from "./format.ts";
 import { uncompressed } from "./gunzip.ts";
 import type { TextRing } from "./ring.ts";
-import { headerOf, wrongIn } from "./shape.ts";
+import { headerOf, isNewerMinor, wrongIn } from "./shape.ts";
 
 /** How often what was recorded goes to disk. */
 const PIECE_MS = 200;
@@ -101,6 +101,7 @@ class TraceReading {
   #offset = 0;
   #operations = 0;
   #isEnded = false;
+  #isNewer = false;
 
   constructor(path: string, file: Deno.FsFile) {
     this.#path = path;
@@ -117,6 +118,7 @@ class TraceReading {
       if (value === undefined) throw this.#refusal("it does not begin like a trace of vsmmu");
       const result = headerOf(value);
       if ("wrong" in result) throw this.#refusal(result.wrong);
+      this.#isNewer = isNewerMinor(result.header);
       this.#advance(text);
       this.#waiting = first!.slice(1);
       return result.header;
@@ -159,7 +161,7 @@ class TraceReading {
         }
         this.#isEnded = true;
       } else {
-        const wrong = wrongIn(value);
+        const wrong = wrongIn(value, this.#isNewer);
         if (wrong !== undefined) return this.#damage("cannot be read", wrong);
         const operation = value as unknown as Operation;
         batch.push({ number: this.#line, offset: this.#offset, operation });
