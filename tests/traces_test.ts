@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import type { Behaviour } from "../vmm/trace/behaviour.ts";
+import type { Behaviour } from "../vmm/trace/corpus/behaviour.ts";
 import { corpusFiles, replayTrace } from "./support/trace_corpus.ts";
 
 const FOLDER = new URL("traces", import.meta.url).pathname;

@@ -21,9 +21,9 @@ export type { ProvisionOptions } from "./provision/provision.ts";
 export type { HostArchitecture } from "./provision/root_tool.ts";
 export * from "./trace/format.ts";
 export type { RecordingChoice } from "./trace/recording.ts";
-export { type Outcome, Replayer, type ReplaySnapshot } from "./trace/replayer.ts";
-export type { Difference } from "./trace/replayer_compare.ts";
-export { CommandHistory, type PastCommand } from "./trace/replayer_history.ts";
+export { type Outcome, Replayer, type ReplaySnapshot } from "./trace/replay/replayer.ts";
+export type { Difference } from "./trace/replay/replayer_compare.ts";
+export { CommandHistory, type PastCommand } from "./trace/replay/replayer_history.ts";
 export {
   type OpenTrace,
   openTrace,

@@ -3,7 +3,7 @@
  * @module
  */
 import { assert } from "@std/assert";
-import { type Behaviour, behaviourOf } from "../../vmm/trace/behaviour.ts";
+import { type Behaviour, behaviourOf } from "../../vmm/trace/corpus/behaviour.ts";
 import type { TraceHeader } from "../../vmm/trace/format.ts";
 import { openTrace } from "../../vmm/trace/trace_file.ts";
 

@@ -1,16 +1,21 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { features } from "../../hw/smmuv3/features.ts";
 import { main } from "../../vmm/cli.ts";
-import type { Analysis } from "../../vmm/trace/analysis.ts";
-import { analysisLines } from "../../vmm/trace/analysis_text.ts";
-import { Analyst } from "../../vmm/trace/analyst.ts";
-import { type Circumstances, tellFault } from "../../vmm/trace/fault_story.ts";
+import type { Analysis } from "../../vmm/trace/inspect/analysis.ts";
+import { analysisLines } from "../../vmm/trace/inspect/analysis_text.ts";
+import { Analyst } from "../../vmm/trace/inspect/analyst.ts";
+import { type Circumstances, tellFault } from "../../vmm/trace/inspect/fault_story.ts";
 import { LineReader, type Operation, type TraceHeader } from "../../vmm/trace/format.ts";
-import { Histogram } from "../../vmm/trace/histogram.ts";
-import { LivePages } from "../../vmm/trace/live_pages.ts";
-import { commandFields, pciAddress, registerName, scopeOf } from "../../vmm/trace/naming.ts";
-import { Timeline } from "../../vmm/trace/timeline.ts";
-import { type Happening, Witness } from "../../vmm/trace/witness.ts";
+import { Histogram } from "../../vmm/trace/inspect/histogram.ts";
+import { LivePages } from "../../vmm/trace/inspect/live_pages.ts";
+import {
+  commandFields,
+  pciAddress,
+  registerName,
+  scopeOf,
+} from "../../vmm/trace/inspect/naming.ts";
+import { Timeline } from "../../vmm/trace/inspect/timeline.ts";
+import { type Happening, Witness } from "../../vmm/trace/inspect/witness.ts";
 import { smallTrace } from "../support/small_trace.ts";
 
 /** What happens in a trace given as lines. */

@@ -7,7 +7,7 @@ import {
   behaviourOf,
   compareBehaviours,
   DivergedError,
-} from "../../vmm/trace/behaviour.ts";
+} from "../../vmm/trace/corpus/behaviour.ts";
 import { LineReader, type Operation, type TraceHeader } from "../../vmm/trace/format.ts";
 import { Recorder } from "../../vmm/trace/recorder.ts";
 

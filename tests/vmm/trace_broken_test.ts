@@ -1,10 +1,10 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { COMMANDS } from "../../hw/smmuv3/commands.ts";
 import { SmmuV3 } from "../../hw/smmuv3/smmuv3.ts";
-import { divergenceLines } from "../../vmm/trace/divergence.ts";
+import { divergenceLines } from "../../vmm/trace/replay/divergence.ts";
 import type { TraceHeader } from "../../vmm/trace/format.ts";
-import type { DeviceMaker } from "../../vmm/trace/replayer.ts";
-import { runReplay } from "../../vmm/trace/replayer_run.ts";
+import type { DeviceMaker } from "../../vmm/trace/replay/replayer.ts";
+import { runReplay } from "../../vmm/trace/replay/replayer_run.ts";
 import { openTrace, type TraceLine } from "../../vmm/trace/trace_file.ts";
 import { recordDriver } from "../support/recorded_driver.ts";
 

@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { main } from "../../vmm/cli.ts";
-import type { Comparison } from "../../vmm/trace/comparison.ts";
+import type { Comparison } from "../../vmm/trace/inspect/comparison.ts";
 import { smallTrace } from "../support/small_trace.ts";
 
 /** Compares two traces given as lines. */

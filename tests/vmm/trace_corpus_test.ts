@@ -1,8 +1,8 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { gzipSync } from "node:zlib";
 import { DEFAULT_FEATURES } from "../../hw/smmuv3/features.ts";
-import { DivergedError } from "../../vmm/trace/behaviour.ts";
-import { CORPUS, MOST_BYTES } from "../../vmm/trace/corpus.ts";
+import { DivergedError } from "../../vmm/trace/corpus/behaviour.ts";
+import { CORPUS, MOST_BYTES } from "../../vmm/trace/corpus/corpus.ts";
 import { LineWriter, type Operation } from "../../vmm/trace/format.ts";
 import { TraceError } from "../../vmm/trace/trace_file.ts";
 import { corpusFiles, replayTrace } from "../support/trace_corpus.ts";

@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { SmmuV3 } from "../../hw/smmuv3/smmuv3.ts";
-import { divergenceLines } from "../../vmm/trace/divergence.ts";
+import { divergenceLines } from "../../vmm/trace/replay/divergence.ts";
 import type { Operation } from "../../vmm/trace/format.ts";
-import type { DeviceMaker } from "../../vmm/trace/replayer.ts";
-import { runReplay } from "../../vmm/trace/replayer_run.ts";
-import { parseSnapshot, snapshotText } from "../../vmm/trace/replayer_snapshot.ts";
+import type { DeviceMaker } from "../../vmm/trace/replay/replayer.ts";
+import { runReplay } from "../../vmm/trace/replay/replayer_run.ts";
+import { parseSnapshot, snapshotText } from "../../vmm/trace/replay/replayer_snapshot.ts";
 import type { TraceLine } from "../../vmm/trace/trace_file.ts";
 import { recordDriver } from "../support/recorded_driver.ts";
 

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { gzipSync } from "node:zlib";
 import { LineWriter, type Operation, type TraceHeader } from "../../vmm/trace/format.ts";
-import { Replayer } from "../../vmm/trace/replayer.ts";
+import { Replayer } from "../../vmm/trace/replay/replayer.ts";
 import { openTrace, TraceError } from "../../vmm/trace/trace_file.ts";
 import { SMALL_HEADER, smallTrace } from "../support/small_trace.ts";
 

@@ -1,9 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
 import { SmmuV3 } from "../../hw/smmuv3/smmuv3.ts";
 import { LineReader, type Operation } from "../../vmm/trace/format.ts";
-import { minimise, traceText } from "../../vmm/trace/minimise.ts";
-import type { DeviceMaker } from "../../vmm/trace/replayer.ts";
-import { runReplay } from "../../vmm/trace/replayer_run.ts";
+import { minimise, traceText } from "../../vmm/trace/replay/minimise.ts";
+import type { DeviceMaker } from "../../vmm/trace/replay/replayer.ts";
+import { runReplay } from "../../vmm/trace/replay/replayer_run.ts";
 import { openTrace } from "../../vmm/trace/trace_file.ts";
 import { recordDriver } from "../support/recorded_driver.ts";
 

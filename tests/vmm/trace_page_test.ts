@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { createHash } from "node:crypto";
 import { main } from "../../vmm/cli.ts";
-import { html } from "../../vmm/trace/html.ts";
+import { html } from "../../vmm/trace/inspect/html.ts";
 import { smallTrace } from "../support/small_trace.ts";
 
 const HOSTILE = `"><script>alert(1)</script><img src=x onerror=alert(2)>&'\u0000</style>`;

@@ -8,7 +8,7 @@ import { LineReader, type Operation, type TraceHeader } from "../../vmm/trace/fo
 import { guestWords } from "../../vmm/trace/guest_words.ts";
 import { Recorder } from "../../vmm/trace/recorder.ts";
 import { Recording } from "../../vmm/trace/recording.ts";
-import { Replayer } from "../../vmm/trace/replayer.ts";
+import { Replayer } from "../../vmm/trace/replay/replayer.ts";
 import { TextRing } from "../../vmm/trace/ring.ts";
 import { openTrace, TraceError } from "../../vmm/trace/trace_file.ts";
 import { SMALL_HEADER, smallTrace } from "../support/small_trace.ts";

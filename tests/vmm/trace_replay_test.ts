@@ -4,8 +4,8 @@ import { features } from "../../hw/smmuv3/features.ts";
 import { SmmuV3 } from "../../hw/smmuv3/smmuv3.ts";
 import { LineReader, type Operation, type TraceHeader } from "../../vmm/trace/format.ts";
 import { Recorder } from "../../vmm/trace/recorder.ts";
-import { Replayer } from "../../vmm/trace/replayer.ts";
-import { runReplay } from "../../vmm/trace/replayer_run.ts";
+import { Replayer } from "../../vmm/trace/replay/replayer.ts";
+import { runReplay } from "../../vmm/trace/replay/replayer_run.ts";
 import { recordDriver } from "../support/recorded_driver.ts";
 
 const RAM = 0x4000_0000;

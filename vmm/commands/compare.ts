@@ -2,10 +2,10 @@
  * `vsmmu compare`: two recorded guests side by side.
  * @module
  */
-import { compare as compareAnalyses } from "../trace/comparison.ts";
-import { comparisonLines } from "../trace/comparison_text.ts";
-import { survey } from "../trace/survey.ts";
-import { guestName } from "../trace/wording.ts";
+import { compare as compareAnalyses } from "../trace/inspect/comparison.ts";
+import { comparisonLines } from "../trace/inspect/comparison_text.ts";
+import { survey } from "../trace/inspect/survey.ts";
+import { guestName } from "../trace/inspect/wording.ts";
 import { type Command, EXIT, type Io, type Values } from "./command.ts";
 
 /** The command. */

@@ -3,7 +3,7 @@
  * @module
  */
 import { EnvironmentError } from "../environment_error.ts";
-import type { DeviceMaker } from "../trace/replayer.ts";
+import type { DeviceMaker } from "../trace/replay/replayer.ts";
 import type { Flag, Values } from "./command.ts";
 
 /** The flag, for a command's table. */

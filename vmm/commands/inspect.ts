@@ -2,12 +2,12 @@
  * `vsmmu inspect`: what a recorded guest did with its SMMU, for people.
  * @module
  */
-import { analysisLines } from "../trace/analysis_text.ts";
-import { page } from "../trace/page.ts";
-import { PerfettoWriter } from "../trace/perfetto.ts";
-import { ResultFile } from "../trace/result_file.ts";
-import { survey } from "../trace/survey.ts";
-import { sentences } from "../trace/wording.ts";
+import { analysisLines } from "../trace/inspect/analysis_text.ts";
+import { page } from "../trace/inspect/page.ts";
+import { PerfettoWriter } from "../trace/inspect/perfetto.ts";
+import { ResultFile } from "../trace/inspect/result_file.ts";
+import { survey } from "../trace/inspect/survey.ts";
+import { sentences } from "../trace/inspect/wording.ts";
 import { type Command, EXIT, type Io, type Values } from "./command.ts";
 
 /** The command. */

@@ -3,8 +3,8 @@
  * @module
  */
 import { gzipSync } from "node:zlib";
-import { divergenceLines } from "../trace/divergence.ts";
-import { minimise as minimiseTrace, traceText } from "../trace/minimise.ts";
+import { divergenceLines } from "../trace/replay/divergence.ts";
+import { minimise as minimiseTrace, traceText } from "../trace/replay/minimise.ts";
 import { openTrace } from "../trace/trace_file.ts";
 import { type Command, EXIT, type Io, UsageError, type Values } from "./command.ts";
 import { DEVICE_FLAG, deviceOf } from "./device_flag.ts";

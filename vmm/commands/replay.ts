@@ -2,9 +2,9 @@
  * `vsmmu replay`: recorded guests against a fresh device.
  * @module
  */
-import { type Divergence, divergenceLines } from "../trace/divergence.ts";
-import { type RunOptions, runReplay, type RunResult } from "../trace/replayer_run.ts";
-import { parseSnapshot, snapshotText } from "../trace/replayer_snapshot.ts";
+import { type Divergence, divergenceLines } from "../trace/replay/divergence.ts";
+import { type RunOptions, runReplay, type RunResult } from "../trace/replay/replayer_run.ts";
+import { parseSnapshot, snapshotText } from "../trace/replay/replayer_snapshot.ts";
 import { openTrace, TraceError } from "../trace/trace_file.ts";
 import { DEVICE_FLAG, deviceOf } from "./device_flag.ts";
 import { type Command, EXIT, type Io, UsageError, type Values } from "./command.ts";

@@ -6,8 +6,8 @@
  * (`i`), and a slice (`X`) reaches from the first to the last moment of what belongs together.
  * @module
  */
-import { Translation } from "../../hw/smmuv3/observer.ts";
-import type { TraceHeader } from "./format.ts";
+import { Translation } from "../../../hw/smmuv3/observer.ts";
+import type { TraceHeader } from "../format.ts";
 import { LivePages } from "./live_pages.ts";
 import { commandFields, commandName, hex, pciAddress, registerName, scopeOf } from "./naming.ts";
 import { StreamBook } from "./stream_book.ts";

@@ -2,7 +2,7 @@
  * What most likely is wrong with a device that does otherwise than recorded: a list of patterns, the first that fits.
  * @module
  */
-import type { SmmuV3Snapshot } from "../../hw/smmuv3/smmuv3.ts";
+import type { SmmuV3Snapshot } from "../../../hw/smmuv3/smmuv3.ts";
 import { dmaCause } from "./divergence_dma.ts";
 import type { Evidence } from "./divergence_evidence.ts";
 import { interruptCause } from "./divergence_interrupts.ts";

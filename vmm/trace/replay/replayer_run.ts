@@ -2,13 +2,13 @@
  * A replay of a whole trace: where to begin and to end, what to do about divergences, what to tell on the way.
  * @module
  */
-import { RegisterFile } from "../../hw/smmuv3/register_file.ts";
-import { REG } from "../../hw/smmuv3/spec/registers.ts";
+import { RegisterFile } from "../../../hw/smmuv3/register_file.ts";
+import { REG } from "../../../hw/smmuv3/spec/registers.ts";
 import { type Divergence, divergenceOf, type Found } from "./divergence.ts";
 import { operationText, wordsOf } from "./explain.ts";
-import type { Operation, TraceHeader } from "./format.ts";
+import type { Operation, TraceHeader } from "../format.ts";
 import { type DeviceMaker, Replayer, type ReplaySnapshot } from "./replayer.ts";
-import { TraceError, type TraceLine } from "./trace_file.ts";
+import { TraceError, type TraceLine } from "../trace_file.ts";
 
 /** What to do. */
 export interface RunOptions {

@@ -3,9 +3,9 @@
  * the page and the comparison; the names in it are stable.
  * @module
  */
-import type { Summary } from "../counters.ts";
+import type { Summary } from "../../counters.ts";
 import type { FaultStory } from "./fault_story.ts";
-import type { TraceHeader } from "./format.ts";
+import type { TraceHeader } from "../format.ts";
 import type { HistogramSummary } from "./histogram.ts";
 import type { TimelineSummary } from "./timeline.ts";
 

@@ -3,21 +3,21 @@
  * configurations, faults and interrupts. Everything that looks at traces rather than checks them starts here.
  * @module
  */
-import { get } from "../../hw/bits.ts";
-import type { Requester } from "../../hw/device.ts";
-import type { Entry, GuestMemory } from "../../hw/guest_memory.ts";
-import { type Observer, Translation } from "../../hw/smmuv3/observer.ts";
-import { SmmuV3 } from "../../hw/smmuv3/smmuv3.ts";
-import { CD_SIZE } from "../../hw/smmuv3/spec/cd.ts";
-import { COMMAND_SIZE } from "../../hw/smmuv3/spec/commands.ts";
-import { EVENT, RECORD } from "../../hw/smmuv3/spec/events.ts";
-import { CR0, REG } from "../../hw/smmuv3/spec/registers.ts";
-import { STE_SIZE } from "../../hw/smmuv3/spec/ste.ts";
-import { eventName } from "../counters.ts";
+import { get } from "../../../hw/bits.ts";
+import type { Requester } from "../../../hw/device.ts";
+import type { Entry, GuestMemory } from "../../../hw/guest_memory.ts";
+import { type Observer, Translation } from "../../../hw/smmuv3/observer.ts";
+import { SmmuV3 } from "../../../hw/smmuv3/smmuv3.ts";
+import { CD_SIZE } from "../../../hw/smmuv3/spec/cd.ts";
+import { COMMAND_SIZE } from "../../../hw/smmuv3/spec/commands.ts";
+import { EVENT, RECORD } from "../../../hw/smmuv3/spec/events.ts";
+import { CR0, REG } from "../../../hw/smmuv3/spec/registers.ts";
+import { STE_SIZE } from "../../../hw/smmuv3/spec/ste.ts";
+import { eventName } from "../../counters.ts";
 import { type FaultStory, type Fetched, tellFault } from "./fault_story.ts";
-import type { Operation, TraceHeader } from "./format.ts";
+import type { Operation, TraceHeader } from "../format.ts";
 import { hex, hexQuad } from "./naming.ts";
-import { Replayer } from "./replayer.ts";
+import { Replayer } from "../replay/replayer.ts";
 
 /** Something that happened. Times are seconds since the recording began; `words` may be kept. */
 export type Happening =

@@ -2,12 +2,12 @@
  * A fault told in words: who wanted what, what stood in the way, and how the device came there.
  * @module
  */
-import { get, getAddress } from "../../hw/bits.ts";
-import { Context, Mode } from "../../hw/smmuv3/context.ts";
-import type { Features } from "../../hw/smmuv3/features.ts";
-import { CD } from "../../hw/smmuv3/spec/cd.ts";
-import { DESCRIPTOR } from "../../hw/smmuv3/spec/descriptors.ts";
-import { Config, STE } from "../../hw/smmuv3/spec/ste.ts";
+import { get, getAddress } from "../../../hw/bits.ts";
+import { Context, Mode } from "../../../hw/smmuv3/context.ts";
+import type { Features } from "../../../hw/smmuv3/features.ts";
+import { CD } from "../../../hw/smmuv3/spec/cd.ts";
+import { DESCRIPTOR } from "../../../hw/smmuv3/spec/descriptors.ts";
+import { Config, STE } from "../../../hw/smmuv3/spec/ste.ts";
 import { hex, hexQuad, pciAddress } from "./naming.ts";
 
 /** A record that the device fetched on its way. */

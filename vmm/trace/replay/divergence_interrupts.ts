@@ -5,7 +5,7 @@
 import type { Cause } from "./divergence_cause.ts";
 import type { Evidence } from "./divergence_evidence.ts";
 import { alignOutputs, sourceOf } from "./divergence_outputs.ts";
-import { hex } from "./naming.ts";
+import { hex } from "../inspect/naming.ts";
 
 /** An interrupt or a message too many, or one that is missing. */
 export function interruptCause(evidence: Evidence): Cause | undefined {

@@ -2,7 +2,7 @@
  * A text file that is made piece by piece and appears when it is whole.
  * @module
  */
-import { EnvironmentError } from "../environment_error.ts";
+import { EnvironmentError } from "../../environment_error.ts";
 
 const PIECE = 2 ** 16;
 

@@ -2,11 +2,11 @@
  * What is known of an operation that came out differently: the material of which its cause is inferred.
  * @module
  */
-import type { Features } from "../../hw/smmuv3/features.ts";
-import type { SmmuV3, SmmuV3Snapshot } from "../../hw/smmuv3/smmuv3.ts";
+import type { Features } from "../../../hw/smmuv3/features.ts";
+import type { SmmuV3, SmmuV3Snapshot } from "../../../hw/smmuv3/smmuv3.ts";
 import { isDma, isEventRecord } from "./explain.ts";
 import { type Path, pathOf, type PathStep } from "./explain_path.ts";
-import { hashAddress, type Operation, type Output } from "./format.ts";
+import { hashAddress, type Operation, type Output } from "../format.ts";
 import type { Difference, Outcome, Replayer } from "./replayer.ts";
 import type { CommandHistory } from "./replayer_history.ts";
 

@@ -2,14 +2,14 @@
  * Structures of the manual as named fields, for people: registers, commands, event records, STEs, CDs, descriptors.
  * @module
  */
-import { type AddressField, type Field, get, getAddress } from "../../hw/bits.ts";
-import { CFGI, CMD, SYNC, TLBI } from "../../hw/smmuv3/spec/commands.ts";
-import { DESCRIPTOR, OUTPUT_HIGH_MASK } from "../../hw/smmuv3/spec/descriptors.ts";
-import { EVENT, EVENT_SIZE, RECORD } from "../../hw/smmuv3/spec/events.ts";
-import * as registers from "../../hw/smmuv3/spec/registers.ts";
-import { Config, STE } from "../../hw/smmuv3/spec/ste.ts";
-import { fromHex, type Operation } from "./format.ts";
-import { commandName, hex, hexQuad, pciAddress, registerName } from "./naming.ts";
+import { type AddressField, type Field, get, getAddress } from "../../../hw/bits.ts";
+import { CFGI, CMD, SYNC, TLBI } from "../../../hw/smmuv3/spec/commands.ts";
+import { DESCRIPTOR, OUTPUT_HIGH_MASK } from "../../../hw/smmuv3/spec/descriptors.ts";
+import { EVENT, EVENT_SIZE, RECORD } from "../../../hw/smmuv3/spec/events.ts";
+import * as registers from "../../../hw/smmuv3/spec/registers.ts";
+import { Config, STE } from "../../../hw/smmuv3/spec/ste.ts";
+import { fromHex, type Operation } from "../format.ts";
+import { commandName, hex, hexQuad, pciAddress, registerName } from "../inspect/naming.ts";
 
 /** Fields by the manual's names, values as hexadecimal. */
 export type Fields = Readonly<Record<string, string>>;

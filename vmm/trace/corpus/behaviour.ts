@@ -3,17 +3,23 @@
  * often it did what depends on them.
  * @module
  */
-import { type AddressField, get } from "../../hw/bits.ts";
-import type { Requester } from "../../hw/device.ts";
-import type { Observer } from "../../hw/smmuv3/observer.ts";
-import { SmmuV3 } from "../../hw/smmuv3/smmuv3.ts";
-import { CFGI, TLBI } from "../../hw/smmuv3/spec/commands.ts";
-import { RECORD } from "../../hw/smmuv3/spec/events.ts";
-import { CR0, PAGE0_ALIAS, QUEUE_BASE, REG, STRTAB_BASE } from "../../hw/smmuv3/spec/registers.ts";
-import { eventName } from "../counters.ts";
-import { fromHex, type Operation, type TraceHeader } from "./format.ts";
-import { commandName, hex, registerName } from "./naming.ts";
-import { Replayer } from "./replayer.ts";
+import { type AddressField, get } from "../../../hw/bits.ts";
+import type { Requester } from "../../../hw/device.ts";
+import type { Observer } from "../../../hw/smmuv3/observer.ts";
+import { SmmuV3 } from "../../../hw/smmuv3/smmuv3.ts";
+import { CFGI, TLBI } from "../../../hw/smmuv3/spec/commands.ts";
+import { RECORD } from "../../../hw/smmuv3/spec/events.ts";
+import {
+  CR0,
+  PAGE0_ALIAS,
+  QUEUE_BASE,
+  REG,
+  STRTAB_BASE,
+} from "../../../hw/smmuv3/spec/registers.ts";
+import { eventName } from "../../counters.ts";
+import { fromHex, type Operation, type TraceHeader } from "../format.ts";
+import { commandName, hex, registerName } from "../inspect/naming.ts";
+import { Replayer } from "../replay/replayer.ts";
 
 /** A behaviour: lines that two runs of one guest have in common, and counts that they need not. */
 export interface Behaviour {

@@ -2,17 +2,17 @@
  * Patterns of causes in DMA: what was cached too long, walked wrongly, permitted, or told wrongly.
  * @module
  */
-import { get } from "../../hw/bits.ts";
-import type { SmmuV3Snapshot } from "../../hw/smmuv3/smmuv3.ts";
-import { CFGI, OP } from "../../hw/smmuv3/spec/commands.ts";
-import { EVENT } from "../../hw/smmuv3/spec/events.ts";
-import { Config, STE, STE_SIZE } from "../../hw/smmuv3/spec/ste.ts";
-import { withoutRange } from "../../hw/smmuv3/tlb.ts";
+import { get } from "../../../hw/bits.ts";
+import type { SmmuV3Snapshot } from "../../../hw/smmuv3/smmuv3.ts";
+import { CFGI, OP } from "../../../hw/smmuv3/spec/commands.ts";
+import { EVENT } from "../../../hw/smmuv3/spec/events.ts";
+import { Config, STE, STE_SIZE } from "../../../hw/smmuv3/spec/ste.ts";
+import { withoutRange } from "../../../hw/smmuv3/tlb.ts";
 import type { Cause } from "./divergence_cause.ts";
 import type { Evidence, Target } from "./divergence_evidence.ts";
 import { commandFieldsOf, eventFields, fieldLine } from "./explain.ts";
 import type { PathStep } from "./explain_path.ts";
-import { commandName, hex, hexQuad, scopeOf } from "./naming.ts";
+import { commandName, hex, hexQuad, scopeOf } from "../inspect/naming.ts";
 import type { PastCommand } from "./replayer_history.ts";
 
 type Repair = NonNullable<Cause["repair"]>;

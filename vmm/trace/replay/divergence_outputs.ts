@@ -2,13 +2,13 @@
  * What a device put out, by names, and held against what was recorded.
  * @module
  */
-import { getAddress } from "../../hw/bits.ts";
-import { OP, SYNC } from "../../hw/smmuv3/spec/commands.ts";
-import { IRQ_CFG0, REG } from "../../hw/smmuv3/spec/registers.ts";
+import { getAddress } from "../../../hw/bits.ts";
+import { OP, SYNC } from "../../../hw/smmuv3/spec/commands.ts";
+import { IRQ_CFG0, REG } from "../../../hw/smmuv3/spec/registers.ts";
 import type { Evidence } from "./divergence_evidence.ts";
 import { eventFields, type Fields, isEventRecord } from "./explain.ts";
-import type { Output } from "./format.ts";
-import { hex } from "./naming.ts";
+import type { Output } from "../format.ts";
+import { hex } from "../inspect/naming.ts";
 
 /** An output for people. */
 export interface NamedOutput {

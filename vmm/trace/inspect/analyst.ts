@@ -2,14 +2,14 @@
  * Makes an analysis of what happens in a trace, in memory that does not grow with it.
  * @module
  */
-import type { Requester } from "../../hw/device.ts";
-import { Translation } from "../../hw/smmuv3/observer.ts";
-import { EVENT, EVENT_SIZE } from "../../hw/smmuv3/spec/events.ts";
-import { REG } from "../../hw/smmuv3/spec/registers.ts";
-import { Counters } from "../counters.ts";
+import type { Requester } from "../../../hw/device.ts";
+import { Translation } from "../../../hw/smmuv3/observer.ts";
+import { EVENT, EVENT_SIZE } from "../../../hw/smmuv3/spec/events.ts";
+import { REG } from "../../../hw/smmuv3/spec/registers.ts";
+import { Counters } from "../../counters.ts";
 import { type Analysis, ANALYSIS_VERSION } from "./analysis.ts";
 import type { FaultStory } from "./fault_story.ts";
-import type { TraceHeader } from "./format.ts";
+import type { TraceHeader } from "../format.ts";
 import { Histogram } from "./histogram.ts";
 import { LivePages } from "./live_pages.ts";
 import { commandName, hex, registerName, scopeOf } from "./naming.ts";

@@ -2,11 +2,11 @@
  * Records some operations of a trace again, over the memory that the whole trace tells of.
  * @module
  */
-import type { DmaPort, MmioDevice } from "../../hw/device.ts";
-import type { Entry, GuestMemory } from "../../hw/guest_memory.ts";
-import { SmmuV3 } from "../../hw/smmuv3/smmuv3.ts";
-import { type Change, fromHex, type Operation, type Output, type TraceHeader } from "./format.ts";
-import { Recorder } from "./recorder.ts";
+import type { DmaPort, MmioDevice } from "../../../hw/device.ts";
+import type { Entry, GuestMemory } from "../../../hw/guest_memory.ts";
+import { SmmuV3 } from "../../../hw/smmuv3/smmuv3.ts";
+import { type Change, fromHex, type Operation, type Output, type TraceHeader } from "../format.ts";
+import { Recorder } from "../recorder.ts";
 import type { DeviceMaker } from "./replayer.ts";
 
 /** Guest memory as a trace tells of it; where it does not, there is none. */

@@ -5,11 +5,11 @@
  * there stays. The guest of {@linkcode TWICE} is recorded twice, and must behave in the same way both times.
  * @module
  */
-import { EnvironmentError } from "../environment_error.ts";
-import { provision } from "../provision/provision.ts";
-import { type MicrovmOptions, runMicrovm } from "../microvm.ts";
+import { EnvironmentError } from "../../environment_error.ts";
+import { provision } from "../../provision/provision.ts";
+import { type MicrovmOptions, runMicrovm } from "../../microvm.ts";
 import { type Behaviour, behaviourOf, compareBehaviours, DivergedError } from "./behaviour.ts";
-import { openTrace } from "./trace_file.ts";
+import { openTrace } from "../trace_file.ts";
 
 /** A trace of the corpus. */
 export interface CorpusEntry {
@@ -42,7 +42,7 @@ export const CORPUS: readonly CorpusEntry[] = [
 export const MOST_BYTES = 10_000_000;
 
 const TWICE = "linux-7.3-strict";
-const FOLDER = new URL("../../tests/traces/", import.meta.url).pathname;
+const FOLDER = new URL("../../../tests/traces/", import.meta.url).pathname;
 const TIMEOUT_S = 600;
 
 /** Takes lines about what is being done. */

@@ -3,11 +3,11 @@
  * @module
  */
 import { crc32 } from "node:zlib";
-import type { MmioDevice, Requester } from "../../hw/device.ts";
-import type { Entry, GuestMemory } from "../../hw/guest_memory.ts";
-import type { Observer } from "../../hw/smmuv3/observer.ts";
-import { SmmuV3, type SmmuV3Snapshot } from "../../hw/smmuv3/smmuv3.ts";
-import { REG } from "../../hw/smmuv3/spec/registers.ts";
+import type { MmioDevice, Requester } from "../../../hw/device.ts";
+import type { Entry, GuestMemory } from "../../../hw/guest_memory.ts";
+import type { Observer } from "../../../hw/smmuv3/observer.ts";
+import { SmmuV3, type SmmuV3Snapshot } from "../../../hw/smmuv3/smmuv3.ts";
+import { REG } from "../../../hw/smmuv3/spec/registers.ts";
 import {
   type Change,
   fromHex,
@@ -16,8 +16,8 @@ import {
   type Output,
   toHex,
   type TraceHeader,
-} from "./format.ts";
-import { KnownMemory } from "./known_memory.ts";
+} from "../format.ts";
+import { KnownMemory } from "../known_memory.ts";
 import { compareOutputs, type Difference } from "./replayer_compare.ts";
 import { CommandHistory } from "./replayer_history.ts";
 

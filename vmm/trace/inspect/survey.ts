@@ -4,8 +4,8 @@
  */
 import type { Analysis } from "./analysis.ts";
 import { Analyst } from "./analyst.ts";
-import type { TraceHeader } from "./format.ts";
-import { openTrace, TraceError } from "./trace_file.ts";
+import type { TraceHeader } from "../format.ts";
+import { openTrace, TraceError } from "../trace_file.ts";
 import { type Happening, Witness } from "./witness.ts";
 
 /** What goes with a survey. */

@@ -2,7 +2,7 @@
  * Patterns of causes in accesses to registers: queue indices, error flags, acknowledgements.
  * @module
  */
-import { get } from "../../hw/bits.ts";
+import { get } from "../../../hw/bits.ts";
 import {
   CMDQ_CONS,
   EVENTQ_PROD,
@@ -10,12 +10,12 @@ import {
   PAGE0_ALIAS,
   QUEUE_BASE,
   REG,
-} from "../../hw/smmuv3/spec/registers.ts";
+} from "../../../hw/smmuv3/spec/registers.ts";
 import type { Cause } from "./divergence_cause.ts";
 import type { Evidence } from "./divergence_evidence.ts";
 import { interruptCause } from "./divergence_interrupts.ts";
 import { registerFields, wordsOf } from "./explain.ts";
-import { commandName, hex, registerName } from "./naming.ts";
+import { commandName, hex, registerName } from "../inspect/naming.ts";
 
 /** The cause of a divergence in an access or a reset. */
 export function registerCause(evidence: Evidence): Cause | undefined {

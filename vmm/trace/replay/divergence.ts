@@ -2,7 +2,7 @@
  * The place where a device does otherwise than recorded, told for people and as data.
  * @module
  */
-import type { Features } from "../../hw/smmuv3/features.ts";
+import type { Features } from "../../../hw/smmuv3/features.ts";
 import { type Cause, causeOf } from "./divergence_cause.ts";
 import { type Evidence, evidenceOf, hashOf } from "./divergence_evidence.ts";
 import { alignOutputs, describeOutput } from "./divergence_outputs.ts";
@@ -14,8 +14,8 @@ import {
   registerFields,
 } from "./explain.ts";
 import { stepLine } from "./explain_path.ts";
-import type { Operation } from "./format.ts";
-import { commandName, hex, registerName } from "./naming.ts";
+import type { Operation } from "../format.ts";
+import { commandName, hex, registerName } from "../inspect/naming.ts";
 import type { Difference, Replayer } from "./replayer.ts";
 
 /** A value that is not as recorded. */

@@ -2,12 +2,12 @@
  * Who did DMA: streams with their configurations and what they moved, bounded whatever the trace says.
  * @module
  */
-import { get } from "../../hw/bits.ts";
-import type { Requester } from "../../hw/device.ts";
-import { Context, Mode } from "../../hw/smmuv3/context.ts";
-import type { Features } from "../../hw/smmuv3/features.ts";
-import { CD } from "../../hw/smmuv3/spec/cd.ts";
-import { Config, STE } from "../../hw/smmuv3/spec/ste.ts";
+import { get } from "../../../hw/bits.ts";
+import type { Requester } from "../../../hw/device.ts";
+import { Context, Mode } from "../../../hw/smmuv3/context.ts";
+import type { Features } from "../../../hw/smmuv3/features.ts";
+import { CD } from "../../../hw/smmuv3/spec/cd.ts";
+import { Config, STE } from "../../../hw/smmuv3/spec/ste.ts";
 import type { Configuration, DomainAnalysis, StreamAnalysis } from "./analysis.ts";
 import { describeCd, describeSte, type Fetched } from "./fault_story.ts";
 import { pciAddress } from "./naming.ts";

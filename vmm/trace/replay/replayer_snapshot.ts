@@ -2,9 +2,9 @@
  * A replay that was put down, as a file: the state of the device and what is known of memory, as JSON.
  * @module
  */
-import type { TraceHeader } from "./format.ts";
+import type { TraceHeader } from "../format.ts";
 import type { ReplaySnapshot } from "./replayer.ts";
-import { TraceError } from "./trace_file.ts";
+import { TraceError } from "../trace_file.ts";
 
 const FORMAT = "vsmmu-replay-snapshot";
 const VERSION = 1;

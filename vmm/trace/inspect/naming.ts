@@ -2,10 +2,10 @@
  * Names for people: registers, addresses, streams, commands and their scope, in the manual's words.
  * @module
  */
-import { get, getAddress } from "../../hw/bits.ts";
-import { COMMANDS } from "../../hw/smmuv3/commands.ts";
-import { CFGI, SYNC, TLBI } from "../../hw/smmuv3/spec/commands.ts";
-import { PAGE0_ALIAS, REG } from "../../hw/smmuv3/spec/registers.ts";
+import { get, getAddress } from "../../../hw/bits.ts";
+import { COMMANDS } from "../../../hw/smmuv3/commands.ts";
+import { CFGI, SYNC, TLBI } from "../../../hw/smmuv3/spec/commands.ts";
+import { PAGE0_ALIAS, REG } from "../../../hw/smmuv3/spec/registers.ts";
 
 const REGISTERS: ReadonlyMap<number, string> = new Map(
   Object.entries(REG).flatMap(([name, { offset, writable }]): [number, string][] =>

@@ -3,13 +3,13 @@
  * again over the memory that the whole trace knows of, and keeps what still diverges (delta debugging).
  * @module
  */
-import { SmmuV3 } from "../../hw/smmuv3/smmuv3.ts";
+import { SmmuV3 } from "../../../hw/smmuv3/smmuv3.ts";
 import type { Divergence } from "./divergence.ts";
-import { type Change, LineWriter, type Operation, type TraceHeader } from "./format.ts";
+import { type Change, LineWriter, type Operation, type TraceHeader } from "../format.ts";
 import { rerecord } from "./minimise_record.ts";
 import type { DeviceMaker } from "./replayer.ts";
 import { runReplay } from "./replayer_run.ts";
-import type { TraceLine } from "./trace_file.ts";
+import type { TraceLine } from "../trace_file.ts";
 
 /** How to do it. */
 export interface MinimiseOptions {

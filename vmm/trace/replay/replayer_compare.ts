@@ -2,7 +2,7 @@
  * What a device did against what was recorded.
  * @module
  */
-import type { Output } from "./format.ts";
+import type { Output } from "../format.ts";
 
 /** One thing that is not as recorded. */
 export interface Difference {

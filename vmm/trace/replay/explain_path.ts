@@ -3,13 +3,13 @@
  * decodes for itself, so that it can be held against what a device did.
  * @module
  */
-import { get, getAddress } from "../../hw/bits.ts";
-import { CD, CD_SIZE } from "../../hw/smmuv3/spec/cd.ts";
-import { DESCRIPTOR } from "../../hw/smmuv3/spec/descriptors.ts";
-import { GBPA, REG, STRTAB_BASE, STRTAB_BASE_CFG } from "../../hw/smmuv3/spec/registers.ts";
-import { Config, L1STD, STE, STE_SIZE } from "../../hw/smmuv3/spec/ste.ts";
+import { get, getAddress } from "../../../hw/bits.ts";
+import { CD, CD_SIZE } from "../../../hw/smmuv3/spec/cd.ts";
+import { DESCRIPTOR } from "../../../hw/smmuv3/spec/descriptors.ts";
+import { GBPA, REG, STRTAB_BASE, STRTAB_BASE_CFG } from "../../../hw/smmuv3/spec/registers.ts";
+import { Config, L1STD, STE, STE_SIZE } from "../../../hw/smmuv3/spec/ste.ts";
 import { decode, descriptorFields, type Fields } from "./explain.ts";
-import { hex } from "./naming.ts";
+import { hex } from "../inspect/naming.ts";
 
 /** A structure on the way. */
 export interface PathStep {
