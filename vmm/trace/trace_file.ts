@@ -114,10 +114,11 @@ class TraceReading {
     try {
       const text = first?.[0];
       if (text === undefined) throw this.#refusal("it is empty, or cut within its first line");
-      const value = this.#reader.line(text);
-      if (value === undefined) throw this.#refusal("it does not begin like a trace of vsmmu");
-      const result = headerOf(value);
+      const checked = this.#reader.line(text);
+      // Another version may check its lines in another way, and is to be refused as what it is.
+      const result = headerOf(checked ?? fieldsOf(text));
       if ("wrong" in result) throw this.#refusal(result.wrong);
+      if (checked === undefined) throw this.#refusal("its first line was changed or cut");
       this.#isNewer = isNewerMinor(result.header);
       this.#advance(text);
       this.#waiting = first!.slice(1);
@@ -263,5 +264,15 @@ class Flat<T> implements AsyncIterableIterator<T> {
     this.#batch = next.value;
     this.#at = 0;
     return this.next();
+  }
+}
+
+/** What a line of JSON says, whether its check is right or not; nothing when it is none. */
+function fieldsOf(text: string): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && value !== null ? { ...value } : {};
+  } catch {
+    return {};
   }
 }
