@@ -109,7 +109,8 @@ Deno.test({
     assertEquals((await killed.end(10)).signal, "SIGKILL");
     const left = sandbox.leftovers();
     assert(left.some((path) => path.endsWith("/smmu.sock")), "a killed process removes nothing");
-    await sandbox.expectNothingLeft(left);
+    // QEMU takes its own sockets along when it has the time.
+    await sandbox.expectNothingLeft(left, /\/(qmp|qtest)\.sock$/);
     const next = sandbox.vsmmu("microvm", "--quiet");
     assertEquals(await next.end(40), { code: 0, signal: null });
     await sandbox.expectNothingLeft();
