@@ -4,12 +4,13 @@
  */
 import { get, getAddress } from "../bits.ts";
 import { Entry, type GuestMemory } from "../guest_memory.ts";
-import { COMMANDS, type CommandTarget } from "./commands.ts";
+import { type Command, COMMANDS, type CommandTarget } from "./commands.ts";
 import type { Features } from "./features.ts";
+import type { HostBatch } from "./host_batch.ts";
 import type { Observer } from "./observer.ts";
 import { advance, indexMask, slotOf } from "./queue.ts";
 import type { RegisterFile } from "./register_file.ts";
-import { COMMAND_SIZE } from "./spec/commands.ts";
+import { CFGI, COMMAND_SIZE } from "./spec/commands.ts";
 import { CERROR, QUEUE_BASE, REG } from "./spec/registers.ts";
 
 const ERR_SHIFT = 24;
@@ -21,15 +22,17 @@ export class CommandQueue {
   readonly #memory: GuestMemory;
   readonly #features: Features;
   readonly #target: CommandTarget;
+  readonly #batch: HostBatch | undefined;
   readonly #observer: Observer | undefined;
   readonly #command = new Entry(COMMAND_SIZE);
 
-  /** The queue that the registers describe, for commands that act on `target`. */
+  /** The queue that the registers describe, for commands that act on `target` and, by `batch`, on hardware. */
   constructor(
     registers: RegisterFile,
     memory: GuestMemory,
     features: Features,
     target: CommandTarget,
+    batch: HostBatch | undefined,
     observer: Observer | undefined,
   ) {
     this.#registers = registers;
@@ -37,6 +40,7 @@ export class CommandQueue {
     this.#memory = memory;
     this.#features = features;
     this.#target = target;
+    this.#batch = batch;
     this.#observer = observer;
   }
 
@@ -56,30 +60,54 @@ export class CommandQueue {
     if (((prod - cons) & mask) > 1 << log2size) return CERROR.NONE;
     const address = getAddress(this.#base, QUEUE_BASE.ADDR) % 2 ** this.#features.oas;
     const base = address - address % Math.max(COMMAND_SIZE << log2size, 32);
+    if (cons === prod) return CERROR.NONE;
     const { words } = this.#command;
     while (cons !== prod) {
-      const error = this.#execute(base + slotOf(cons, log2size) * COMMAND_SIZE);
-      if (error !== CERROR.NONE) {
-        this.#registers.set(REG.CMDQ_CONS, cons | (error << ERR_SHIFT));
-        return error;
+      const command = this.#decode(base + slotOf(cons, log2size) * COMMAND_SIZE);
+      if (typeof command === "number") return this.#stop(cons, command);
+      if (command.waits && !this.#settle()) return CERROR.ILL;
+      command.run(this.#target, words);
+      this.#observer?.command(words, CERROR.NONE);
+      if (this.#reachesHardware(command)) {
+        this.#batch!.add(words, cons);
+        if (this.#batch!.isFull && !this.#settle()) return CERROR.ILL;
       }
       cons = advance(cons, log2size);
-      this.#registers.set(REG.CMDQ_CONS, cons);
-      COMMANDS[words[0] & 0xff]?.signal?.(this.#target, words);
+      // What hardware has not done yet must not look done.
+      if (this.#batch?.isEmpty ?? true) this.#registers.set(REG.CMDQ_CONS, cons);
+      command.signal?.(this.#target, words);
     }
-    return CERROR.NONE;
+    return this.#stop(cons, CERROR.NONE);
   }
 
-  #execute(gpa: number): number {
-    const command = this.#command;
-    if (!this.#memory.fetch(gpa, command)) return CERROR.ABT;
-    const { words } = command;
-    const entry = COMMANDS[words[0] & 0xff];
-    const legal = entry !== undefined &&
-      (entry.legal === undefined || entry.legal(words, this.#features));
-    if (legal) entry.run(this.#target, words);
-    const error = legal ? CERROR.NONE : CERROR.ILL;
-    this.#observer?.command(words, error);
+  /** Fetches the command at `gpa`: its row of the table, or the error that it is. */
+  #decode(gpa: number): Command | number {
+    const { words } = this.#command;
+    if (!this.#memory.fetch(gpa, this.#command)) return CERROR.ABT;
+    const command = COMMANDS[words[0] & 0xff];
+    if (command !== undefined && (command.legal?.(words, this.#features) ?? true)) return command;
+    return CERROR.ILL;
+  }
+
+  #reachesHardware({ hardware }: Command): boolean {
+    if (hardware === undefined || this.#batch === undefined) return false;
+    return hardware === "all" || this.#target.streams!.has(get(this.#command.words, CFGI.StreamID));
+  }
+
+  /** Leaves CMDQ_CONS and its error at `cons`, once hardware has done what lies before; or at what it refused. */
+  #stop(cons: number, error: number): number {
+    if (!this.#settle()) return CERROR.ILL;
+    if (error === CERROR.ILL) this.#observer?.command(this.#command.words, error);
+    this.#registers.set(REG.CMDQ_CONS, cons | (error << ERR_SHIFT));
     return error;
+  }
+
+  /** Has hardware do what it was not yet told; false when it refused one, where CMDQ_CONS then is. */
+  #settle(): boolean {
+    const refused = this.#batch?.flush() ?? -1;
+    if (refused < 0) return true;
+    this.#observer?.command(this.#batch!.refused, CERROR.ILL);
+    this.#registers.set(REG.CMDQ_CONS, refused | (CERROR.ILL << ERR_SHIFT));
+    return false;
   }
 }

@@ -5,6 +5,7 @@
 import { get, getAddress } from "../bits.ts";
 import type { ContextCache } from "./context_cache.ts";
 import type { Features } from "./features.ts";
+import type { HostStreams } from "./host_streams.ts";
 import { CFGI, CMD, CS, OP, SYNC, TLBI } from "./spec/commands.ts";
 import type { Tlb } from "./tlb.ts";
 
@@ -14,6 +15,8 @@ export interface CommandTarget {
   readonly contexts: ContextCache;
   /** Cached translations. */
   readonly tlb: Tlb;
+  /** Streams that hardware translates, if there are any. */
+  readonly streams?: HostStreams | undefined;
   /** CMD_SYNC with CS=SIG_IRQ: everything before it is done; write `data` at `gpa` unless that is 0. */
   sync(gpa: number, data: number): void;
 }
@@ -24,6 +27,10 @@ export interface Command {
   readonly name: string;
   /** False makes it CERROR_ILL; absent means always legal. */
   readonly legal?: (words: Uint32Array, features: Features) => boolean;
+  /** Hardware has to do it too: for all its streams, or for the one that the command names. */
+  readonly hardware?: "all" | "stream";
+  /** Whether hardware must have done all commands before it. */
+  readonly waits?: true;
   /** Does it; completely, before the next command is looked at. */
   readonly run: (target: CommandTarget, words: Uint32Array) => void;
   /** Says that it is done, when CMDQ_CONS already says so; absent means that nothing else does. */
@@ -40,47 +47,78 @@ const invalidateVa = ({ tlb }: CommandTarget, words: Uint32Array): void =>
 const invalidateVaa = ({ tlb }: CommandTarget, words: Uint32Array): void =>
   invalidateRange(tlb, words, -1);
 
+/** Forgets the configuration of streams, and tells hardware the new one. */
+function reconfigure({ contexts, streams }: CommandTarget, first: number, count: number): void {
+  contexts.invalidateStreams(first, count);
+  streams?.refresh(first, count);
+}
+
 const table: Record<number, Command> = {
   [OP.CMD_PREFETCH_CONFIG]: { name: "CMD_PREFETCH_CONFIG", legal: nonSecure, run: nothing },
   [OP.CMD_PREFETCH_ADDR]: { name: "CMD_PREFETCH_ADDR", legal: nonSecure, run: nothing },
   [OP.CMD_CFGI_STE]: {
     name: "CMD_CFGI_STE",
     legal: nonSecure,
-    run: ({ contexts }, words) => contexts.invalidateStreams(get(words, CFGI.StreamID), 1),
+    waits: true,
+    run: (target, words) => reconfigure(target, get(words, CFGI.StreamID), 1),
   },
   [OP.CMD_CFGI_STE_RANGE]: {
     name: "CMD_CFGI_STE_RANGE",
     legal: nonSecure,
-    run: ({ contexts }, words) => {
+    waits: true,
+    run: (target, words) => {
       const streamId = get(words, CFGI.StreamID);
       const count = 2 ** (get(words, CFGI.Range) + 1);
-      contexts.invalidateStreams(streamId - streamId % count, count);
+      reconfigure(target, streamId - streamId % count, count);
     },
   },
   [OP.CMD_CFGI_CD]: {
     name: "CMD_CFGI_CD",
     legal: nonSecure,
+    hardware: "stream",
     run: ({ contexts }, words) =>
       contexts.invalidateSubstream(get(words, CFGI.StreamID), get(words, CFGI.SubstreamID)),
   },
   [OP.CMD_CFGI_CD_ALL]: {
     name: "CMD_CFGI_CD_ALL",
     legal: nonSecure,
+    hardware: "stream",
     run: ({ contexts }, words) => contexts.invalidateStreams(get(words, CFGI.StreamID), 1),
   },
-  [OP.CMD_TLBI_NH_ALL]: { name: "CMD_TLBI_NH_ALL", run: invalidateAll },
-  [OP.CMD_TLBI_NH_ASID]: { name: "CMD_TLBI_NH_ASID", run: invalidateAsid },
-  [OP.CMD_TLBI_NH_VA]: { name: "CMD_TLBI_NH_VA", legal: isRangeLegal, run: invalidateVa },
-  [OP.CMD_TLBI_NH_VAA]: { name: "CMD_TLBI_NH_VAA", legal: isRangeLegal, run: invalidateVaa },
+  [OP.CMD_TLBI_NH_ALL]: { name: "CMD_TLBI_NH_ALL", hardware: "all", run: invalidateAll },
+  [OP.CMD_TLBI_NH_ASID]: { name: "CMD_TLBI_NH_ASID", hardware: "all", run: invalidateAsid },
+  [OP.CMD_TLBI_NH_VA]: {
+    name: "CMD_TLBI_NH_VA",
+    hardware: "all",
+    legal: isRangeLegal,
+    run: invalidateVa,
+  },
+  [OP.CMD_TLBI_NH_VAA]: {
+    name: "CMD_TLBI_NH_VAA",
+    hardware: "all",
+    legal: isRangeLegal,
+    run: invalidateVaa,
+  },
   // Without IDR0.HYP these are CERROR_ILL by §4.4.2.7. OpenBSD, EDK2 and NVIDIA's firmware send them all the same and
   // do not recover, so they invalidate what they name as if they were NH commands.
-  [OP.CMD_TLBI_EL2_ALL]: { name: "CMD_TLBI_EL2_ALL", run: invalidateAll },
-  [OP.CMD_TLBI_EL2_ASID]: { name: "CMD_TLBI_EL2_ASID", run: invalidateAsid },
-  [OP.CMD_TLBI_EL2_VA]: { name: "CMD_TLBI_EL2_VA", legal: isRangeLegal, run: invalidateVa },
-  [OP.CMD_TLBI_EL2_VAA]: { name: "CMD_TLBI_EL2_VAA", legal: isRangeLegal, run: invalidateVaa },
-  [OP.CMD_TLBI_NSNH_ALL]: { name: "CMD_TLBI_NSNH_ALL", run: invalidateAll },
+  [OP.CMD_TLBI_EL2_ALL]: { name: "CMD_TLBI_EL2_ALL", hardware: "all", run: invalidateAll },
+  [OP.CMD_TLBI_EL2_ASID]: { name: "CMD_TLBI_EL2_ASID", hardware: "all", run: invalidateAsid },
+  [OP.CMD_TLBI_EL2_VA]: {
+    name: "CMD_TLBI_EL2_VA",
+    hardware: "all",
+    legal: isRangeLegal,
+    run: invalidateVa,
+  },
+  [OP.CMD_TLBI_EL2_VAA]: {
+    name: "CMD_TLBI_EL2_VAA",
+    hardware: "all",
+    legal: isRangeLegal,
+    run: invalidateVaa,
+  },
+  [OP.CMD_TLBI_NSNH_ALL]: { name: "CMD_TLBI_NSNH_ALL", hardware: "all", run: invalidateAll },
   [OP.CMD_SYNC]: {
     name: "CMD_SYNC",
+    waits: true,
     legal: (words) => get(words, SYNC.CS) <= CS.SIG_SEV,
     run: nothing,
     signal: (target, words) => {

@@ -22,8 +22,11 @@ import { CommandQueue } from "./command_queue.ts";
 import type { CommandTarget } from "./commands.ts";
 import { TranslatedDma } from "./dma.ts";
 import { EventQueue, Recorded } from "./event_queue.ts";
-import type { Fault } from "./fault.ts";
+import { Fault } from "./fault.ts";
 import { type Features, features, identify } from "./features.ts";
+import { HostBatch } from "./host_batch.ts";
+import type { HostIommu } from "./host_iommu.ts";
+import { HostStreams } from "./host_streams.ts";
 import { type InterruptLines, Interrupts } from "./interrupts.ts";
 import type { Observer } from "./observer.ts";
 import type { ContextCacheSnapshot } from "./context_cache.ts";
@@ -51,6 +54,8 @@ export interface SmmuV3Options {
   readonly lines?: InterruptLines;
   /** Takes messages to addresses where no RAM is. */
   readonly msi?: MsiPort;
+  /** Hardware that translates some streams itself. */
+  readonly host?: HostIommu | undefined;
   /** Watches the device. */
   readonly observer?: Observer;
   /** Storage of the registers, 128 KiB; a new buffer by default. */
@@ -103,11 +108,13 @@ export class SmmuV3 implements MmioDevice {
   readonly #commands: CommandQueue;
   readonly #events: EventQueue;
   readonly #interrupts: Interrupts;
+  readonly #streams: HostStreams | undefined;
+  readonly #hostFault = new Fault();
   readonly #observer: Observer | undefined;
 
   /** A device in its reset state; throws a RangeError when the features cannot be. */
   constructor(options: SmmuV3Options) {
-    const { memory, msi, observer } = options;
+    const { memory, msi, host, observer } = options;
     this.features = features(options.features);
     this.#observer = observer;
     const registers = this.#registers = new RegisterFile(options.registers);
@@ -128,12 +135,15 @@ export class SmmuV3 implements MmioDevice {
       observer,
       options.log2tlbSets ?? 10,
     );
+    this.#streams = host && new HostStreams(host, registers, memory, this.features);
     const target: CommandTarget = {
       contexts: this.translator.contexts,
       tlb: this.translator.tlb,
+      streams: this.#streams,
       sync: (gpa, data) => this.#sync(gpa, data),
     };
-    this.#commands = new CommandQueue(registers, memory, this.features, target, observer);
+    const batch = host && new HostBatch(host);
+    this.#commands = new CommandQueue(registers, memory, this.features, target, batch, observer);
     this.#memory = memory;
     this.dma = this.port(msi);
     this.reset();
@@ -145,6 +155,18 @@ export class SmmuV3 implements MmioDevice {
     identify(this.#registers.words, this.features);
     this.translator.contexts.invalidateStreams(0, 2 ** 32);
     this.translator.tlb.invalidateAll();
+    this.#streams?.refresh();
+  }
+
+  /** Tells hardware about all its streams anew: some are there that were not, or have other StreamIDs. */
+  refreshHost(): void {
+    this.#streams?.refresh();
+  }
+
+  /** Records an event of the hardware: the eight words of its record, with the guest's StreamID. */
+  hostEvent(words: Uint32Array): void {
+    this.#hostFault.record.words.set(words);
+    this.#record(this.#hostFault);
   }
 
   /**
@@ -170,6 +192,7 @@ export class SmmuV3 implements MmioDevice {
     this.translator.tlb.restore(snapshot.tlb);
     this.#registers.restore(snapshot.registers);
     this.translator.contexts.restore(snapshot.contexts, this.features);
+    this.#streams?.refresh();
   }
 
   /** A way to memory for endpoints whose messages take `msi` to where no RAM is. */
@@ -217,6 +240,8 @@ export class SmmuV3 implements MmioDevice {
     const registers = this.#registers;
     switch (offset) {
       case REG.CR0.offset:
+        // Before CR0ACK says so: hardware translates from now on, or no longer.
+        if (((old ^ registers.get(REG.CR0)) & SMMUEN) !== 0) this.#streams?.refresh();
         registers.set(REG.CR0ACK, registers.get(REG.CR0));
         this.#consume();
         break;
@@ -226,8 +251,12 @@ export class SmmuV3 implements MmioDevice {
       case REG.GBPA.offset: {
         // §6.3.14: a write without Update changes nothing; with it, the update is complete when Update reads 0.
         const gbpa = registers.view(REG.GBPA);
-        if (get(gbpa, GBPA.Update) === 0) registers.set(REG.GBPA, old);
-        else set(gbpa, GBPA.Update, 0);
+        if (get(gbpa, GBPA.Update) === 0) {
+          registers.set(REG.GBPA, old);
+          break;
+        }
+        if ((registers.get(REG.CR0) & SMMUEN) === 0) this.#streams?.refresh();
+        set(gbpa, GBPA.Update, 0);
         break;
       }
       case REG.GERRORN.offset:

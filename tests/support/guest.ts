@@ -5,6 +5,7 @@
 import type { IrqLine, Requester } from "../../hw/device.ts";
 import { type GuestMemory, GuestRam } from "../../hw/guest_memory.ts";
 import type { Features } from "../../hw/smmuv3/features.ts";
+import type { HostIommu } from "../../hw/smmuv3/host_iommu.ts";
 import type { Observer } from "../../hw/smmuv3/observer.ts";
 import { SmmuV3 } from "../../hw/smmuv3/smmuv3.ts";
 
@@ -43,6 +44,8 @@ export interface GuestOptions {
   /** log2 of entries of both queues. */
   log2queue?: number;
   observer?: Observer;
+  /** Hardware behind some streams. */
+  host?: HostIommu;
   /** False leaves the device as it is after reset. */
   enabled?: boolean;
   /** log2 of the TLB's sets of four entries. */
@@ -98,6 +101,7 @@ export class Guest {
       },
       ...(features ? { features } : {}),
       ...(observer ? { observer } : {}),
+      host: options.host,
       ...(log2tlbSets !== undefined ? { log2tlbSets } : {}),
     });
     if (enabled) this.enable();
