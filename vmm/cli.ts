@@ -16,11 +16,21 @@ import { compare } from "./commands/compare.ts";
 import { inspect } from "./commands/inspect.ts";
 import { microvm } from "./commands/microvm.ts";
 import { minimise } from "./commands/minimise.ts";
+import { probe } from "./commands/probe.ts";
 import { replay } from "./commands/replay.ts";
 import { serve } from "./commands/serve.ts";
 import { EnvironmentError } from "./environment_error.ts";
 
-const COMMANDS: readonly Command[] = [microvm, serve, replay, minimise, inspect, compare, bench];
+const COMMANDS: readonly Command[] = [
+  microvm,
+  serve,
+  replay,
+  minimise,
+  inspect,
+  compare,
+  probe,
+  bench,
+];
 
 /** Runs a command line and returns its exit code. */
 export async function main(args: readonly string[], io: Io): Promise<number> {

@@ -31,7 +31,9 @@ async function script(path: string, text: string, code: number = 0): Promise<voi
 Deno.test("vsmmu without a command prints the commands and fails, with --help it does not fail", async () => {
   const { code, out, notes } = await vsmmu([]);
   assertEquals([code, notes], [2, []]);
-  for (const name of ["microvm", "serve", "replay", "minimise", "inspect", "compare", "bench"]) {
+  for (
+    const name of ["microvm", "serve", "replay", "minimise", "inspect", "compare", "probe", "bench"]
+  ) {
     assertStringIncludes(out.join("\n"), `vsmmu ${name}`);
   }
   for (const word of ["--help", "-h", "help"]) {
@@ -45,6 +47,7 @@ Deno.test("vsmmu COMMAND --help lists every flag, whatever else is given", async
     serve: ["--directory DIR", "--record FILE", "--payload", "--json", "--smp N", "--qemu PATH"],
     replay: ["--seek LINE", "--until LINE", "--all", "--snapshot PATH", "--json"],
     minimise: ["--out PATH", "--device MODULE"],
+    probe: ["--files-only", "--sysroot DIR", "--json"],
     bench: ["--core", "--guest", "--size MIB", "--json", "--smp N", "--qemu PATH"],
   };
   for (const [name, flags] of Object.entries(cases)) {
