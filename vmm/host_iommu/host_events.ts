@@ -1,0 +1,87 @@
+/**
+ * Events of the hardware on their way to the guest: the records of a vEVENTQ. `struct iommufd_vevent_header`,
+ * `struct iommu_vevent_arm_smmuv3`.
+ * @module
+ */
+import type { RecordQueue } from "../iommufd/iommufd.ts";
+
+const HEADER_SIZE = 8;
+const RECORD_SIZE = 32;
+const LOST_EVENTS = 1;
+/** Sequence numbers have 31 bits. */
+const SEQUENCE_MASK = 0x7fff_ffff;
+const MOST_RECORDS = 64;
+/** Hardware that never stops must not keep the loop: what is left makes the queue readable again. */
+const MOST_READS = 64;
+
+/** Takes the eight words of an event record. */
+export type EventSink = (words: Uint32Array) => void;
+
+/** Reads a vEVENTQ, and keeps count of what the kernel had no room for. */
+export class HostEvents implements Disposable {
+  /** Events that were passed on. */
+  passed = 0;
+  /** Events that were lost. */
+  lost = 0;
+
+  readonly #queue: RecordQueue;
+  readonly #watch: Disposable;
+  readonly #lose: (count: number) => void;
+  readonly #bytes = new Uint8Array(
+    new ArrayBuffer(MOST_RECORDS * (HEADER_SIZE + RECORD_SIZE)),
+  );
+  readonly #view = new DataView(this.#bytes.buffer);
+  readonly #record = new Uint32Array(RECORD_SIZE / 4);
+  #sink: EventSink | undefined;
+  #next = 0;
+
+  /** Reads `queue` from now on; `lose` is told how many events were lost each time. Disposing it ends that. */
+  constructor(queue: RecordQueue, lose: (count: number) => void) {
+    this.#queue = queue;
+    this.#lose = lose;
+    this.#watch = queue.watch(() => this.drain());
+  }
+
+  /** Passes events to `sink`; those before have nowhere to go. */
+  listen(sink: EventSink): void {
+    this.#sink = sink;
+  }
+
+  /** Passes on what waits. */
+  drain(): void {
+    for (let reads = 0; reads < MOST_READS; reads++) {
+      const sizeBytes = this.#queue.read(this.#bytes);
+      if (sizeBytes === 0) return;
+      this.#take(sizeBytes);
+    }
+  }
+
+  /** Ends the watch; the queue stays open. */
+  [Symbol.dispose](): void {
+    this.#watch[Symbol.dispose]();
+  }
+
+  #take(sizeBytes: number): void {
+    for (let at = 0; at + HEADER_SIZE <= sizeBytes;) {
+      const isLoss = (this.#view.getUint32(at, true) & LOST_EVENTS) !== 0;
+      this.#follow(this.#view.getUint32(at + 4, true), isLoss);
+      at += HEADER_SIZE;
+      if (isLoss) continue;
+      for (let i = 0; i < this.#record.length; i++) {
+        this.#record[i] = this.#view.getUint32(at + 4 * i, true);
+      }
+      at += RECORD_SIZE;
+      this.passed++;
+      this.#sink?.(this.#record);
+    }
+  }
+
+  /** A gap before a record is what was lost; a record of a loss stands for one event itself. */
+  #follow(sequence: number, isLoss: boolean): void {
+    const lost = ((sequence - this.#next) & SEQUENCE_MASK) + Number(isLoss);
+    this.#next = (sequence + 1) & SEQUENCE_MASK;
+    if (lost === 0) return;
+    this.lost += lost;
+    this.#lose(lost);
+  }
+}
