@@ -13,6 +13,7 @@ import {
 } from "./commands/command.ts";
 import { bench } from "./commands/bench.ts";
 import { compare } from "./commands/compare.ts";
+import { hostvm } from "./commands/hostvm.ts";
 import { inspect } from "./commands/inspect.ts";
 import { microvm } from "./commands/microvm.ts";
 import { minimise } from "./commands/minimise.ts";
@@ -30,6 +31,7 @@ const COMMANDS: readonly Command[] = [
   compare,
   probe,
   bench,
+  hostvm,
 ];
 
 /** Runs a command line and returns its exit code. */

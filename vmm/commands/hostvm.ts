@@ -1,0 +1,103 @@
+/**
+ * `vsmmu hostvm`: a task of this repository on an emulated Arm server with a real Linux, iommufd and nested SMMUv3.
+ * @module
+ */
+import { runHostVm } from "../hostvm/host_vm.ts";
+import { iortOverride } from "../hostvm/iort_override.ts";
+import { type HostVmOptions, provisionHostVm } from "../hostvm/provision.ts";
+import { shellWords } from "../qemu/shell_words.ts";
+import { type Command, type Io, UsageError, type Values } from "./command.ts";
+
+const LONGEST_S = 86_400;
+const KERNEL_VARIABLE = "VSMMU_HOST_KERNEL";
+/** What `test` means in there. */
+const TASKS: Readonly<Record<string, string>> = { test: "test:hostvm", bench: "bench:hostvm" };
+
+/** The command. */
+export const hostvm: Command = {
+  name: "hostvm",
+  summary:
+    "runs a task on an emulated Arm server whose Linux has iommufd, VFIO devices and a nested SMMUv3",
+  operand: "TASK…",
+  flags: {
+    smmu: { value: "KIND", help: "Whose SMMUv3 the server has: qemu (default)" },
+    kernel: {
+      value: "PATH",
+      help:
+        `A ready arm64 Image, also in xz; $${KERNEL_VARIABLE}, or one that is built, by default`,
+    },
+    qemu: { value: "PATH", help: "Your own qemu-system-aarch64 instead of Debian's" },
+    smp: { value: "N", help: "Processors, 1 to 8; 2 by default" },
+    memory: { value: "MIB", help: "Memory, 1024 to 65536; 4096 by default" },
+    append: { value: "WORDS", help: "Added to the kernel's command line" },
+    env: { value: "NAME=VALUE,…", help: "Environment of the task" },
+    out: { value: "DIR", help: "Where files go that the task leaves in $VSMMU_OUT" },
+    sh: { help: "TASK is a command for the shell inside, not a task of deno.json" },
+    "stock-iort": { help: "Leave the firmware's IORT as it is: Linux then gives no vIOMMU away" },
+    console: { help: "Show the kernel's messages on standard error" },
+    timeout: { value: "SECONDS", help: "Ends a task that takes longer; 1800 by default" },
+    cache: { value: "DIR", help: "Where parts are kept; $XDG_CACHE_HOME/vsmmu by default" },
+    mirror: { value: "URI", help: "A Debian mirror instead of the machine's own" },
+    verify: { help: "Read every byte of the cached parts, not only sizes and times" },
+    refresh: { help: "Make all parts anew, from the newest packages" },
+  },
+  run: runCommand,
+};
+
+async function runCommand(values: Values, io: Io): Promise<number> {
+  if (values.choice("smmu", "qemu", ["qemu", "ours"]) === "ours") {
+    throw new UsageError("Cannot use --smmu ours: only QEMU's SMMUv3 can be the server's hardware");
+  }
+  const run = {
+    script: scriptOf(values),
+    cpuCount: values.integer("smp", 2, 1, 8),
+    memoryMiB: values.integer("memory", 4096, 1024, 65536),
+    append: values.text("append") ?? "",
+    timeoutSeconds: values.integer("timeout", 1800, 1, LONGEST_S),
+  };
+  const options: HostVmOptions = {
+    qemu: values.text("qemu"),
+    kernel: values.text("kernel") ?? Deno.env.get(KERNEL_VARIABLE),
+    cacheDir: values.text("cache"),
+    archive: values.text("mirror"),
+    verify: values.on("verify"),
+    refresh: values.on("refresh"),
+    progress: io.note,
+    signal: io.signal,
+  };
+  const parts = await provisionHostVm(options);
+  const initrd = values.on("stock-iort") ? {} : { initrdPath: await iortOverride(parts, options) };
+  io.note(`Starting the Host VM: QEMU ${parts.qemu.version}, ${run.cpuCount} processors`);
+  return await runHostVm(parts, {
+    ...run,
+    ...initrd,
+    repository: new URL("../..", import.meta.url).pathname,
+    outPath: values.text("out"),
+    isAttached: true,
+    errors: toStandardError,
+    console: values.on("console") ? toStandardError : undefined,
+    signal: io.signal,
+  });
+}
+
+/** What the shell inside is to run. */
+function scriptOf(values: Values): string {
+  const [first, ...rest] = values.operands;
+  const variables = (values.text("env") ?? "").split(",").filter((word) => word !== "");
+  for (const variable of variables) {
+    if (/^[A-Za-z_]\w*=/.test(variable)) continue;
+    throw new UsageError(`Cannot use --env ${variable}: it is NAME=VALUE`);
+  }
+  const words = values.on("sh")
+    ? ["exec", "sh", "-c", [first, ...rest].join(" ")]
+    : ["exec", "deno", "task", "-q", TASKS[first] ?? first, ...rest];
+  return [
+    ...variables.map((variable) => `export ${shellWords([variable])}`),
+    shellWords(words),
+    "",
+  ].join("\n");
+}
+
+function toStandardError(bytes: Uint8Array<ArrayBuffer>): void {
+  for (let done = 0; done < bytes.length;) done += Deno.stderr.writeSync(bytes.subarray(done));
+}

@@ -1,0 +1,98 @@
+/**
+ * QEMU's command line for the Host VM: an Arm server with a nested SMMUv3, a network card with virtual functions and an
+ * NVMe disk, each behind a root port of its own.
+ * @module
+ */
+
+/** What the machine is made of. */
+export interface HostVmParts {
+  /** UEFI firmware: Linux takes another IORT only with ACPI. */
+  readonly firmwarePath: string;
+  readonly kernelPath: string;
+  /** With the IORT to use; absent for a machine that only tells its own. */
+  readonly initrdPath?: string;
+  /** Image of the root file system; it is not written to. */
+  readonly rootPath: string;
+  /** Tar archive of the repository. */
+  readonly repositoryPath: string;
+  /** Image of the NVMe disk; it is not written to. */
+  readonly nvmePath: string;
+  readonly cpuCount: number;
+  readonly memoryMiB: number;
+  /** Added to the kernel's command line. */
+  readonly append: string;
+}
+
+/** Where what comes out of the machine goes; all are files. */
+export interface HostVmOutputs {
+  /** The kernel's messages. */
+  readonly consolePath: string;
+  /** What the task wrote to standard error. */
+  readonly errorsPath: string;
+  /** How the task ended. */
+  readonly controlPath: string;
+  /** Tar archive of the task's files. */
+  readonly filesPath: string;
+}
+
+/** The arguments after the program; the task has QEMU's standard input and output. */
+export function hostVmArguments(parts: HostVmParts, outputs: HostVmOutputs): string[] {
+  const drive = (id: string, path: string): string =>
+    `driver=raw,node-name=${id},read-only=on,file.driver=file,file.filename=${escape(path)}`;
+  const port = (id: string, name: string): string[] => [
+    "-device",
+    `virtserialport,chardev=${id},name=${name}`,
+  ];
+  const file = (id: string, path: string): string[] => [
+    "-chardev",
+    `file,id=${id},path=${escape(path)}`,
+  ];
+  return [
+    ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
+    ...["-M", "virt,gic-version=3,its=on,virtualization=on,iommu=smmuv3"],
+    ...["-global", "arm-smmuv3.stage=nested"],
+    ...["-cpu", "max", "-smp", String(parts.cpuCount), "-m", `${parts.memoryMiB}M`],
+    ...["-accel", "tcg,thread=multi"],
+    ...["-bios", parts.firmwarePath, "-kernel", parts.kernelPath],
+    ...(parts.initrdPath === undefined ? [] : ["-initrd", parts.initrdPath]),
+    ...["-append", kernelWords(parts.append)],
+    ...file("console", outputs.consolePath),
+    ...["-serial", "chardev:console"],
+    ...["-blockdev", drive("root", parts.rootPath)],
+    ...["-device", "virtio-blk-pci,drive=root"],
+    ...["-blockdev", drive("repository", parts.repositoryPath)],
+    ...["-device", "virtio-blk-pci,drive=repository"],
+    ...["-chardev", "stdio,id=task,signal=off"],
+    ...file("errors", outputs.errorsPath),
+    ...file("control", outputs.controlPath),
+    ...file("files", outputs.filesPath),
+    ...["-device", "virtio-serial-pci"],
+    ...port("task", "vsmmu.task"),
+    ...port("errors", "vsmmu.errors"),
+    ...port("control", "vsmmu.control"),
+    ...port("files", "vsmmu.files"),
+    ...["-netdev", "user,id=network,restrict=on"],
+    ...["-device", "pcie-root-port,id=rp1,chassis=1,slot=1"],
+    ...["-device", "igb,bus=rp1,netdev=network"],
+    ...["-blockdev", drive("nvme", parts.nvmePath)],
+    ...["-device", "pcie-root-port,id=rp2,chassis=2,slot=2"],
+    ...["-device", "nvme,bus=rp2,drive=nvme,serial=vsmmu"],
+  ];
+}
+
+function kernelWords(append: string): string {
+  const words = [
+    "console=ttyAMA0",
+    "root=/dev/vda",
+    "ro",
+    "rootfstype=ext4",
+    "init=/init",
+    "panic=-1",
+  ];
+  return [...words, ...(append === "" ? [] : [append])].join(" ");
+}
+
+/** QEMU's option lists double the commas of values. */
+function escape(value: string): string {
+  return value.replaceAll(",", ",,");
+}

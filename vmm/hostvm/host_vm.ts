@@ -1,0 +1,184 @@
+/**
+ * One run of the Host VM: a task of the repository inside, its output, its files, its exit code.
+ * @module
+ */
+import { EnvironmentError } from "../environment_error.ts";
+import { OwnFolder } from "../own_folder.ts";
+import { endOf, lastLines, machineTool, run } from "../tool.ts";
+import { hostVmArguments, type HostVmParts } from "./arguments.ts";
+import type { HostVmProvisions } from "./provision.ts";
+import { Tail } from "./tail.ts";
+
+/** What to run, and how. */
+export interface HostVmRun {
+  /** A script for the shell inside, in the folder of the repository. */
+  readonly script: string;
+  /** The folder that is taken along, without what version control ignores. */
+  readonly repository: string;
+  /** An initramfs with the IORT. */
+  readonly initrdPath?: string;
+  /** Where files go that the task left in `$VSMMU_OUT`. */
+  readonly outPath?: string | undefined;
+  readonly cpuCount: number;
+  readonly memoryMiB: number;
+  readonly append: string;
+  readonly timeoutSeconds: number;
+  /** Whether the task has our standard output and, where that is a terminal, input. */
+  readonly isAttached: boolean;
+  /** Takes what the task writes to standard error, piece by piece. */
+  readonly errors: (bytes: Uint8Array<ArrayBuffer>) => void;
+  /** Takes the kernel's messages; absent when nobody wants them. */
+  readonly console?: ((bytes: Uint8Array<ArrayBuffer>) => void) | undefined;
+  readonly signal: AbortSignal;
+}
+
+const NVME_MIB = 64;
+const LINES_SHOWN = 12;
+const KILL_MS = 5000;
+
+/** Runs it; returns the task's exit code. Throws an `EnvironmentError` when the machine ends before the task does. */
+export async function runHostVm(parts: HostVmProvisions, options: HostVmRun): Promise<number> {
+  const { signal } = options;
+  signal.throwIfAborted();
+  using folder = await runFolder(parts.cacheDir);
+  const file = (name: string): string => `${folder.path}/${name}`;
+  await Deno.mkdir(file(".hostvm"));
+  await Deno.writeTextFile(file(".hostvm/task"), options.script);
+  await pack(options.repository, folder.path, file("repository.tar"), signal);
+  await Deno.writeFile(file("nvme.img"), new Uint8Array());
+  await Deno.truncate(file("nvme.img"), NVME_MIB << 20);
+  const outputs = {
+    consolePath: file("console"),
+    errorsPath: file("errors"),
+    controlPath: file("control"),
+    filesPath: file("files.tar"),
+  };
+  const machine: HostVmParts = {
+    firmwarePath: parts.firmwarePath,
+    kernelPath: parts.kernelPath,
+    ...(options.initrdPath === undefined ? {} : { initrdPath: options.initrdPath }),
+    rootPath: parts.rootPath,
+    repositoryPath: file("repository.tar"),
+    nvmePath: file("nvme.img"),
+    cpuCount: options.cpuCount,
+    memoryMiB: options.memoryMiB,
+    append: options.append,
+  };
+  await using _errors = Tail.follow(outputs.errorsPath, options.errors);
+  await using _console = options.console && Tail.follow(outputs.consolePath, options.console);
+  const end = await runQemu(parts, hostVmArguments(machine, outputs), options);
+  const code = /^exit (\d+)$/m.exec(await textOf(outputs.controlPath))?.[1];
+  if (code === undefined) {
+    throw new EnvironmentError(
+      `The Host VM ended before its task did: ${end}`,
+      lastLines(await textOf(outputs.consolePath), LINES_SHOWN),
+    );
+  }
+  if (options.outPath !== undefined) await unpack(outputs.filesPath, options.outPath, signal);
+  return Number(code);
+}
+
+/** Runs QEMU to its end, and tells it. */
+async function runQemu(
+  { qemu }: HostVmProvisions,
+  args: readonly string[],
+  { signal, isAttached, timeoutSeconds }: HostVmRun,
+): Promise<string> {
+  const child = new Deno.Command(qemu.tool.command, {
+    args: [...qemu.tool.args, ...args],
+    env: { ...qemu.tool.env },
+    // Never closed before the end: QEMU would take that for a reader that has gone, and let the task wait for another.
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const input = isAttached && Deno.stdin.isTerminal() ? feed(child) : undefined;
+  let reason = "";
+  const stop = (): void => {
+    kill(child, "SIGTERM");
+    setTimeout(() => kill(child, "SIGKILL"), KILL_MS).unref?.();
+  };
+  const timer = setTimeout(() => {
+    reason = `it did not end within ${timeoutSeconds} seconds`;
+    stop();
+  }, timeoutSeconds * 1000);
+  signal.addEventListener("abort", stop);
+  try {
+    const [status, words] = await Promise.all([
+      child.status,
+      new Response(child.stderr).text(),
+      show(child.stdout, isAttached),
+    ]);
+    signal.throwIfAborted();
+    const said = lastLines(words, 4).filter((line) => !line.includes(" warning: "));
+    return reason || [`QEMU ended with ${endOf(status)}`, ...said].join("; ");
+  } finally {
+    clearTimeout(timer);
+    input?.abort();
+    signal.removeEventListener("abort", stop);
+  }
+}
+
+/** Passes on what a person types. */
+function feed(child: Deno.ChildProcess): AbortController {
+  const end = new AbortController();
+  Deno.stdin.readable
+    .pipeTo(child.stdin, { signal: end.signal, preventClose: true, preventAbort: true })
+    .catch(() => {});
+  return end;
+}
+
+async function show(stream: ReadableStream<Uint8Array>, isAttached: boolean): Promise<void> {
+  for await (const bytes of stream) {
+    if (!isAttached) continue;
+    for (let done = 0; done < bytes.length;) done += Deno.stdout.writeSync(bytes.subarray(done));
+  }
+}
+
+function kill(child: Deno.ChildProcess, signal: Deno.Signal): void {
+  try {
+    child.kill(signal);
+  } catch {
+    // It ended by itself.
+  }
+}
+
+async function runFolder(cacheDir: string): Promise<Disposable & { readonly path: string }> {
+  const runs = `${cacheDir}/hostvm-runs`;
+  await Deno.mkdir(runs, { recursive: true, mode: 0o700 });
+  const path = `${runs}/${Deno.pid}-${crypto.randomUUID()}`;
+  await Deno.mkdir(path, { mode: 0o700 });
+  const folder = OwnFolder.take(path);
+  folder.removeAbandoned("");
+  return { path, [Symbol.dispose]: () => folder.remove() };
+}
+
+async function pack(
+  repository: string,
+  folder: string,
+  path: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const tree = ["--exclude-vcs", "--exclude-vcs-ignores", "-C", repository, "."];
+  await run(machineTool("tar"), ["-cf", path, ...tree, "-C", folder, ".hostvm"], {
+    doing: `pack ${repository}`,
+    signal,
+  });
+}
+
+async function unpack(archive: string, path: string, signal: AbortSignal): Promise<void> {
+  await Deno.mkdir(path, { recursive: true });
+  await run(machineTool("tar"), ["-xf", archive, "--no-same-owner", "-C", path], {
+    doing: `unpack what the task left into ${path}`,
+    signal,
+  });
+}
+
+async function textOf(path: string): Promise<string> {
+  try {
+    return new TextDecoder().decode(await Deno.readFile(path));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return "";
+    throw error;
+  }
+}
