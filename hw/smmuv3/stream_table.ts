@@ -13,8 +13,18 @@ import { L1STD, L1STD_SIZE, STE_SIZE } from "./spec/ste.ts";
 const TWO_LEVEL = 1;
 const SPLITS: readonly number[] = [6, 8, 10];
 
+/** Where Stream Table Entries come from. */
+export interface StreamSource {
+  /** The entry that was found last. */
+  readonly entry: Entry;
+  /** Where the last fetch went, in bytes. */
+  readonly gpa: number;
+  /** Finds the STE of a stream. Returns 0, C_BAD_STREAMID or F_STE_FETCH. */
+  find(streamId: number): number;
+}
+
 /** Finds Stream Table Entries in guest memory. */
-export class StreamTable {
+export class StreamTable implements StreamSource {
   /** The entry that was found last. */
   readonly entry: Entry = new Entry(STE_SIZE);
   /** Where the last fetch went, in bytes. */

@@ -15,7 +15,7 @@ import { CD, CD_SIZE } from "./spec/cd.ts";
 import { EVENT } from "./spec/events.ts";
 import { CR0, CR2, GBPA, REG } from "./spec/registers.ts";
 import { Config, S1DSS, STE } from "./spec/ste.ts";
-import { StreamTable } from "./stream_table.ts";
+import { type StreamSource, StreamTable } from "./stream_table.ts";
 import { Tlb } from "./tlb.ts";
 import { permissionsNeeded, Walker } from "./walk.ts";
 
@@ -48,14 +48,14 @@ export class Translator {
   readonly #cr0: Uint32Array;
   readonly #cr2: Uint32Array;
   readonly #gbpa: Uint32Array;
-  readonly #streams: StreamTable;
+  readonly #streams: StreamSource;
   readonly #walker: Walker;
   readonly #cd = new Entry(CD_SIZE);
   readonly #fault = new Fault();
   readonly #report: FaultSink;
   readonly #observer: Observer | undefined;
 
-  /** A translator over the device's registers and guest memory. */
+  /** A translator over the device's registers and guest memory; STEs come from the stream table there by default. */
   constructor(
     registers: RegisterFile,
     memory: GuestMemory,
@@ -63,6 +63,7 @@ export class Translator {
     report: FaultSink,
     observer: Observer | undefined,
     log2tlbSets: number,
+    streams: StreamSource = new StreamTable(registers, memory, features),
   ) {
     this.tlb = new Tlb(log2tlbSets);
     this.#features = features;
@@ -70,7 +71,7 @@ export class Translator {
     this.#cr0 = registers.view(REG.CR0);
     this.#cr2 = registers.view(REG.CR2);
     this.#gbpa = registers.view(REG.GBPA);
-    this.#streams = new StreamTable(registers, memory, features);
+    this.#streams = streams;
     this.#walker = new Walker(memory);
     this.#report = report;
     this.#observer = observer;

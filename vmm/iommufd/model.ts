@@ -1,0 +1,388 @@
+/**
+ * An iommufd in this process, where there is none in the kernel: the kernel's object rules and errors, and, unlike the
+ * kernel, the DMA of emulated endpoints.
+ * @module
+ */
+import type { DmaPort, MsiPort } from "../../hw/device.ts";
+import { ERRNO } from "../../uapi/errno.ts";
+import type {
+  BoundDevice,
+  HwInfo,
+  HwptAlloc,
+  HwptGetDirtyBitmap,
+  HwptInvalidate,
+  HwQueueAlloc,
+  InvalidateResult,
+  IoasCopy,
+  IoasMap,
+  IoasMapFile,
+  Iommufd,
+  IovaRange,
+  RecordQueue,
+  VdeviceAlloc,
+  VeventqAlloc,
+  ViommuAlloc,
+} from "./iommufd.ts";
+import type { Pages, Pin } from "./model/area.ts";
+import { DevicePort, ModelDevice } from "./model/device.ts";
+import type { Driver } from "./model/driver.ts";
+import { ModelEventQueue } from "./model/event_queue.ts";
+import { ObjectTable, refuse } from "./model/objects.ts";
+import { type Hwpt, Ioas, NestedHwpt, PagingHwpt } from "./model/page_tables.ts";
+import { ModelVdevice, ModelViommu } from "./model/viommu.ts";
+
+const LAST = 0xffff_ffff_ffff_ffffn;
+const MAP_FIXED_IOVA = 1;
+const MAP_WRITEABLE = 2;
+const MAP_READABLE = 4;
+const HWPT_ALLOC_NEST_PARENT = 1;
+const HWPT_ALLOC_DIRTY_TRACKING = 2;
+const HWPT_FAULT_ID_VALID = 4;
+const HWPT_ALLOC_PASID = 8;
+const HWPT_ALLOC_FLAGS = 0xf;
+const MOST_VEVENTQ_DEPTH = 1 << 19;
+const MOST_INVALIDATIONS = 1 << 19;
+const PAGE = 4096;
+
+/** What a model is made of. */
+export interface ModelOptions {
+  /** Finds memory that is mapped. */
+  readonly pin: Pin;
+}
+
+/** A device to be bound. */
+export interface ModelDeviceOptions {
+  /** Its IOMMU. */
+  readonly driver: Driver;
+  /** What its IOMMU knows it by. */
+  readonly streamId: number;
+}
+
+/** The model. */
+export class ModelIommufd implements Iommufd {
+  readonly #objects = new ObjectTable();
+  readonly #devices = new Map<number, ModelDevice>();
+  readonly #pin: Pin;
+
+  /** With nothing in it. */
+  constructor({ pin }: ModelOptions) {
+    this.#pin = pin;
+  }
+
+  /** How many objects there are. */
+  get size(): number {
+    return this.#objects.size;
+  }
+
+  /** Binds a device, as VFIO_DEVICE_BIND_IOMMUFD does. */
+  bind({ driver, streamId }: ModelDeviceOptions): BoundDevice {
+    const device = this.#objects.add(new ModelDevice(driver, streamId));
+    this.#devices.set(device.id, device);
+    let isBound = true;
+    return {
+      devId: device.id,
+      attach: (ptId, pasid) => this.#attach(device, ptId, pasid),
+      detach: (pasid) => {
+        if (pasid === undefined) this.#left(device.detach());
+      },
+      [Symbol.dispose]: () => {
+        if (!isBound) return;
+        isBound = false;
+        this.#left(device.detach());
+        if (device.vdevice !== undefined) this.#objects.remove(device.vdevice, true);
+        this.#devices.delete(device.id);
+        this.#objects.remove(device);
+      },
+    };
+  }
+
+  /** The way of a bound device to memory; its messages to where none is go to `msi`. */
+  port(devId: number, msi?: MsiPort): DmaPort {
+    const device = this.#objects.get(devId, ModelDevice, "find a device");
+    device.msi = msi;
+    return new DevicePort(device);
+  }
+
+  destroy(id: number): void {
+    this.#objects.destroy(id);
+  }
+
+  ioasAlloc(flags: number = 0): number {
+    if (flags !== 0) refuse("IOMMU_IOAS_ALLOC", ERRNO.EOPNOTSUPP);
+    return this.#objects.add(new Ioas(this.#pin)).id;
+  }
+
+  ioasIovaRanges(ioasId: number): { readonly ranges: IovaRange[]; readonly alignment: bigint } {
+    const { table } = this.#ioas(ioasId, "IOMMU_IOAS_IOVA_RANGES");
+    return { ranges: table.ranges(), alignment: table.alignment };
+  }
+
+  ioasAllowIovas(ioasId: number, ranges: readonly IovaRange[]): void {
+    const call = "IOMMU_IOAS_ALLOW_IOVAS";
+    this.#ioas(ioasId, call).table.allow(ranges, call);
+  }
+
+  ioasMap({ flags, ioasId, userVa, length, iova }: IoasMap): bigint {
+    const call = "IOMMU_IOAS_MAP";
+    checkMap(flags, iova, length, call);
+    const ioas = this.#ioas(ioasId, call);
+    if (length === 0n) refuse(call, ERRNO.EINVAL);
+    if (userVa + length > LAST) refuse(call, ERRNO.EOVERFLOW);
+    return insert(ioas, { kind: "user", userVa }, flags, length, iova, call);
+  }
+
+  ioasMapFile({ flags, ioasId, fd, start, length, iova }: IoasMapFile): bigint {
+    const call = "IOMMU_IOAS_MAP_FILE";
+    checkMap(flags, iova, length, call);
+    const ioas = this.#ioas(ioasId, call);
+    if (length === 0n) refuse(call, ERRNO.EINVAL);
+    if (start + length > LAST) refuse(call, ERRNO.EOVERFLOW);
+    return insert(ioas, { kind: "file", fd, start }, flags, length, iova, call);
+  }
+
+  ioasCopy({ flags, dstIoasId, srcIoasId, length, dstIova, srcIova }: IoasCopy): bigint {
+    const call = "IOMMU_IOAS_COPY";
+    checkMap(flags, dstIova, length, call);
+    const source = this.#ioas(srcIoasId, call).table;
+    if (length === 0n) refuse(call, ERRNO.EINVAL);
+    if (srcIova + length - 1n > LAST) refuse(call, ERRNO.EOVERFLOW);
+    const pieces = source.cover(srcIova, length, call);
+    const { table } = this.#ioas(dstIoasId, call);
+    const rights = rightsOf(flags);
+    let at = flags & MAP_FIXED_IOVA ? dstIova : undefined;
+    let first: bigint | undefined;
+    for (const { area, from, to } of pieces) {
+      const offset = area.offset + from - area.start;
+      const iova = table.insert(area.pages, offset, to - from + 1n, at, rights, call);
+      first ??= iova;
+      at = iova + to - from + 1n;
+    }
+    return first!;
+  }
+
+  ioasUnmap(ioasId: number, iova: bigint, length: bigint): bigint {
+    const call = "IOMMU_IOAS_UNMAP";
+    const { table } = this.#ioas(ioasId, call);
+    if (iova === 0n && length === LAST) return table.remove(0n, LAST, call);
+    if (iova === LAST || length === LAST) refuse(call, ERRNO.EOVERFLOW);
+    if (length === 0n) refuse(call, ERRNO.EINVAL);
+    const last = iova + length - 1n;
+    if (last > LAST) refuse(call, ERRNO.EOVERFLOW);
+    const removed = table.remove(iova, last, call);
+    return removed > 0n ? removed : refuse(call, ERRNO.ENOENT);
+  }
+
+  ioasChangeProcess(): void {
+    refuse("IOMMU_IOAS_CHANGE_PROCESS", ERRNO.EOPNOTSUPP);
+  }
+
+  option(): bigint {
+    return refuse("IOMMU_OPTION", ERRNO.EOPNOTSUPP);
+  }
+
+  vfioIoas(): number {
+    return refuse("IOMMU_VFIO_IOAS", ERRNO.ENODEV);
+  }
+
+  hwptAlloc({ flags, devId, ptId, dataType, data, faultId }: HwptAlloc): number {
+    const call = "IOMMU_HWPT_ALLOC";
+    const hasData = data !== undefined && data.length > 0;
+    if ((dataType === 0) === hasData) refuse(call, ERRNO.EINVAL);
+    const { driver } = this.#device(devId, call);
+    const parent = this.#objects.find(ptId);
+    if (parent instanceof Ioas) {
+      if ((flags & ~HWPT_ALLOC_FLAGS) !== 0) refuse(call, ERRNO.EOPNOTSUPP);
+      if (flags & HWPT_ALLOC_DIRTY_TRACKING) refuse(call, ERRNO.EOPNOTSUPP);
+      const isNestParent = (flags & HWPT_ALLOC_NEST_PARENT) !== 0;
+      if (isNestParent && flags & HWPT_FAULT_ID_VALID) refuse(call, ERRNO.EOPNOTSUPP);
+      const own = flags & ~HWPT_FAULT_ID_VALID;
+      const domain = driver.allocPaging(parent.table, own, data);
+      const isPasidCompatible = (flags & HWPT_ALLOC_PASID) !== 0;
+      return this.#finish(
+        flags,
+        faultId,
+        () => new PagingHwpt(parent, domain, { isNestParent, isPasidCompatible }),
+      );
+    }
+    const isFitting = (flags & ~(HWPT_FAULT_ID_VALID | HWPT_ALLOC_PASID)) === 0 && hasData;
+    if (parent instanceof PagingHwpt) {
+      // The driver makes nested ones on a vIOMMU only.
+      return refuse(call, ERRNO.EOPNOTSUPP);
+    }
+    if (!(parent instanceof ModelViommu)) return refuse(call, ERRNO.EINVAL);
+    if (!isFitting) refuse(call, ERRNO.EOPNOTSUPP);
+    const own = flags & ~HWPT_FAULT_ID_VALID;
+    const domain = parent.driver.allocNested(own, dataType, data!);
+    const isPasidCompatible = (flags & HWPT_ALLOC_PASID) !== 0;
+    return this.#finish(flags, faultId, () => new NestedHwpt(parent, domain, isPasidCompatible));
+  }
+
+  getHwInfo(devId: number, dataType: number = 0): HwInfo {
+    const call = "IOMMU_GET_HW_INFO";
+    const { driver } = this.#device(devId, call);
+    if (dataType !== 0 && dataType !== driver.hwInfoType) refuse(call, ERRNO.EOPNOTSUPP);
+    return {
+      dataType: driver.hwInfoType,
+      data: driver.hwInfo.slice(),
+      maxPasidLog2: driver.maxPasidLog2,
+      capabilities: driver.capabilities,
+    };
+  }
+
+  hwptSetDirtyTracking(): void {
+    refuse("IOMMU_HWPT_SET_DIRTY_TRACKING", ERRNO.EOPNOTSUPP);
+  }
+
+  hwptGetDirtyBitmap(_get: HwptGetDirtyBitmap): void {
+    refuse("IOMMU_HWPT_GET_DIRTY_BITMAP", ERRNO.EOPNOTSUPP);
+  }
+
+  hwptInvalidate(invalidate: HwptInvalidate): InvalidateResult {
+    const { hwptId, dataType, entryLength, count, entries } = invalidate;
+    const failed = (errno: number): InvalidateResult => ({ errno, handled: 0 });
+    if (count > 0 && (entryLength === 0 || entryLength > PAGE || count > MOST_INVALIDATIONS)) {
+      return failed(ERRNO.EINVAL);
+    }
+    const object = this.#objects.find(hwptId);
+    if (object instanceof ModelViommu) {
+      return object.driver.invalidate(dataType, entryLength, count, entries);
+    }
+    if (object instanceof NestedHwpt) return failed(ERRNO.EOPNOTSUPP);
+    return failed(object === undefined ? ERRNO.ENOENT : ERRNO.EINVAL);
+  }
+
+  faultQueueAlloc(): RecordQueue {
+    return refuse("IOMMU_FAULT_QUEUE_ALLOC", ERRNO.EOPNOTSUPP);
+  }
+
+  viommuAlloc({ flags, type, devId, hwptId }: ViommuAlloc): number {
+    const call = "IOMMU_VIOMMU_ALLOC";
+    if (flags !== 0 || type === 0) refuse(call, ERRNO.EOPNOTSUPP);
+    const { driver } = this.#device(devId, call);
+    const parent = this.#objects.get(hwptId, PagingHwpt, call);
+    if (!parent.isNestParent) refuse(call, ERRNO.EINVAL);
+    const made = driver.allocViommu(type, parent.domain, parent.ioas.table);
+    return this.#objects.add(new ModelViommu(parent, made)).id;
+  }
+
+  vdeviceAlloc({ viommuId, devId, virtId }: VdeviceAlloc): number {
+    const call = "IOMMU_VDEVICE_ALLOC";
+    const viommu = this.#objects.get(viommuId, ModelViommu, call);
+    const device = this.#device(devId, call);
+    if (device.vdevice !== undefined || viommu.devices.has(virtId)) refuse(call, ERRNO.EEXIST);
+    return this.#objects.add(new ModelVdevice(viommu, device, virtId)).id;
+  }
+
+  veventqAlloc({ flags, viommuId, type, depth }: VeventqAlloc): RecordQueue {
+    const call = "IOMMU_VEVENTQ_ALLOC";
+    if (flags !== 0 || type === 0) refuse(call, ERRNO.EOPNOTSUPP);
+    if (depth === 0 || depth > MOST_VEVENTQ_DEPTH) refuse(call, ERRNO.EINVAL);
+    const viommu = this.#objects.get(viommuId, ModelViommu, call);
+    if (viommu.queues.has(type)) refuse(call, ERRNO.EEXIST);
+    const queue = new ModelEventQueue(type, depth, () => {
+      viommu.queues.delete(type);
+      viommu.users--;
+    });
+    viommu.users++;
+    viommu.queues.set(type, queue);
+    return this.#objects.add(queue);
+  }
+
+  hwQueueAlloc({ flags, viommuId, type, length }: HwQueueAlloc): number {
+    const call = "IOMMU_HW_QUEUE_ALLOC";
+    if (flags !== 0 || type === 0) refuse(call, ERRNO.EOPNOTSUPP);
+    if (length === 0n) refuse(call, ERRNO.EINVAL);
+    this.#objects.get(viommuId, ModelViommu, call);
+    return refuse(call, ERRNO.EOPNOTSUPP);
+  }
+
+  ioasNoiommuGetPa(): { readonly physicalAddress: bigint; readonly length: bigint } {
+    return refuse("IOMMU_IOAS_NOIOMMU_GET_PA", ERRNO.EOPNOTSUPP);
+  }
+
+  /** Blocks all devices, and forgets everything. */
+  [Symbol.dispose](): void {
+    for (const device of this.#devices.values()) device.detach();
+  }
+
+  #ioas(id: number, call: string): Ioas {
+    return this.#objects.get(id, Ioas, call);
+  }
+
+  #device(id: number, call: string): ModelDevice {
+    return this.#objects.get(id, ModelDevice, call);
+  }
+
+  /** A HWPT that was asked for with a fault queue there is none of, is none. */
+  #finish(flags: number, faultId: number | undefined, make: () => Hwpt): number {
+    const hwpt = make();
+    if (flags & HWPT_FAULT_ID_VALID) {
+      hwpt.release();
+      refuse(`IOMMU_HWPT_ALLOC with fault queue ${faultId ?? 0}`, ERRNO.ENOENT);
+    }
+    return this.#objects.add(hwpt).id;
+  }
+
+  #attach(device: ModelDevice, ptId: number, pasid: number | undefined): number {
+    const call = "VFIO_DEVICE_ATTACH_IOMMUFD_PT";
+    const found = this.#objects.find(ptId) ?? refuse(call, ERRNO.ENOENT);
+    if (pasid !== undefined) return refuse(call, ERRNO.EINVAL);
+    if (found instanceof Ioas) return this.#attachTo(device, found);
+    if (!(found instanceof PagingHwpt) && !(found instanceof NestedHwpt)) {
+      return refuse(call, ERRNO.EINVAL);
+    }
+    this.#left(device.attach(found));
+    return found.id;
+  }
+
+  /** Through a HWPT that was made for another device of this IOAS, or a new one. */
+  #attachTo(device: ModelDevice, ioas: Ioas): number {
+    const known = ioas.automatic[0];
+    const hwpt = known ?? this.#objects.add(
+      new PagingHwpt(ioas, device.driver.allocPaging(ioas.table, 0, undefined), {
+        isAutomatic: true,
+      }),
+    );
+    try {
+      this.#left(device.attach(hwpt));
+    } catch (error) {
+      if (known === undefined) this.#objects.remove(hwpt);
+      throw error;
+    }
+    return hwpt.id;
+  }
+
+  /** An automatic HWPT goes with its last device. */
+  #left(hwpt: Hwpt | undefined): void {
+    if (hwpt instanceof PagingHwpt && hwpt.isAutomatic && hwpt.users === 0) {
+      this.#objects.remove(hwpt);
+    }
+  }
+}
+
+/** The checks of all three ways to map that come before the IOAS is looked up. */
+function checkMap(flags: number, iova: bigint, length: bigint, call: string): void {
+  if ((flags & ~(MAP_FIXED_IOVA | MAP_WRITEABLE | MAP_READABLE)) !== 0) {
+    refuse(call, ERRNO.EOPNOTSUPP);
+  }
+  if (iova >= LAST || length >= LAST) refuse(call, ERRNO.EOVERFLOW);
+  if ((flags & (MAP_WRITEABLE | MAP_READABLE)) === 0) refuse(call, ERRNO.EINVAL);
+}
+
+function rightsOf(flags: number): { readonly readable: boolean; readonly writable: boolean } {
+  return { readable: (flags & MAP_READABLE) !== 0, writable: (flags & MAP_WRITEABLE) !== 0 };
+}
+
+function insert(
+  { table }: Ioas,
+  source: Pages["source"],
+  flags: number,
+  length: bigint,
+  iova: bigint,
+  call: string,
+): bigint {
+  const rights = rightsOf(flags);
+  const pages: Pages = { source, length, writable: rights.writable, physical: undefined };
+  const fixed = flags & MAP_FIXED_IOVA ? iova : undefined;
+  return table.insert(pages, 0n, length, fixed, rights, call);
+}

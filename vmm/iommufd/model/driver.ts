@@ -1,0 +1,67 @@
+/**
+ * What the model asks of an IOMMU's driver, as iommufd asks the kernel's.
+ * @module
+ */
+import type { DmaPort, MsiPort } from "../../../hw/device.ts";
+import type { InvalidateResult, IovaRange } from "../iommufd.ts";
+import type { DomainShape, IoPagetable } from "./io_pagetable.ts";
+
+/** What a device is attached to, as far as its driver is concerned. */
+export interface Domain {
+  /** Moves a device here; what it was attached to before is over. Throws `SystemError`, with nothing changed. */
+  attach(device: DriverDevice): void;
+}
+
+/** A domain that shows an IOAS. */
+export interface PagingDomain extends Domain, DomainShape {}
+
+/** A device as its driver sees it. */
+export interface DriverDevice {
+  /** What tells it from others on the bus: a StreamID. */
+  readonly streamId: number;
+  /** Takes its messages. */
+  readonly msi: MsiPort | undefined;
+  /** Its way to memory; undefined while it is blocked. */
+  port: DmaPort | undefined;
+  /** Called when it is attached elsewhere. */
+  leave: (() => void) | undefined;
+  /** By what a vIOMMU knows it. */
+  virtIdAt(viommu: DriverViommu): bigint | undefined;
+}
+
+/** A vIOMMU as its driver sees it. */
+export interface DriverViommu {
+  /** A nested domain. Throws `SystemError`. */
+  allocNested(flags: number, dataType: number, data: Uint8Array): Domain;
+  /** IOMMU_HWPT_INVALIDATE with the checks that are not the driver's done. */
+  invalidate(
+    dataType: number,
+    entryLength: number,
+    count: number,
+    entries: Uint8Array,
+  ): InvalidateResult;
+  /** Where its events go: payloads without header. */
+  events: ((type: number, payload: Uint8Array) => void) | undefined;
+  /** Called when a device gets a name there. Throws `SystemError`. */
+  adopt(device: DriverDevice, virtId: bigint): void;
+  /** Called when it loses it. */
+  forget(device: DriverDevice): void;
+}
+
+/** A driver. */
+export interface Driver {
+  /** Of IOMMU_HW_INFO_TYPE. */
+  readonly hwInfoType: number;
+  /** What IOMMU_GET_HW_INFO tells. */
+  readonly hwInfo: Uint8Array;
+  /** log2 of the PASIDs that devices can use. */
+  readonly maxPasidLog2: number;
+  /** Of IOMMU_HW_CAP. */
+  readonly capabilities: bigint;
+  /** IOVAs that each device needs for itself. */
+  readonly reserved: readonly IovaRange[];
+  /** A domain that shows `table`. Throws `SystemError`. */
+  allocPaging(table: IoPagetable, flags: number, data: Uint8Array | undefined): PagingDomain;
+  /** A vIOMMU on a nest parent; EOPNOTSUPP for a type that it has not. */
+  allocViommu(type: number, parent: PagingDomain, table: IoPagetable): DriverViommu;
+}

@@ -1,0 +1,242 @@
+/**
+ * The address space of an IOAS: areas, ranges that are reserved or allowed, the domains that show it to devices. As
+ * drivers/iommu/iommufd/io_pagetable.c has it, with its order of checks.
+ * @module
+ */
+import { ERRNO } from "../../../uapi/errno.ts";
+import type { IovaRange } from "../iommufd.ts";
+import { type Area, pageOffset, type Pages, type Pin } from "./area.ts";
+import { refuse } from "./objects.ts";
+
+const PAGE = 4096n;
+/** Of a kernel with transparent huge pages of 2 MiB. */
+const HUGE_PAGE = 0x20_0000n;
+const LAST = 0xffff_ffff_ffff_ffffn;
+
+/** What a domain needs of the address space that it shows. */
+export interface DomainShape {
+  /** IOVAs that it can have. */
+  readonly aperture: IovaRange;
+  /** Its smallest page in bytes. */
+  readonly pageSize: bigint;
+}
+
+/** A reserved range, and for whom. */
+interface Reserved extends IovaRange {
+  readonly owner: unknown;
+}
+
+/** The address space. */
+export class IoPagetable {
+  /** Bytes to which everything is aligned. */
+  alignment = 1n;
+  /** Ascending. */
+  #areas: Area[] = [];
+  #reserved: Reserved[] = [];
+  #allowed: readonly IovaRange[] = [];
+  readonly #domains: DomainShape[] = [];
+  readonly #pin: Pin;
+  /** Changes with the areas, so that nobody looks at old ones. */
+  version = 0;
+
+  /** Empty; memory is found by `pin` when a domain first shows it. */
+  constructor(pin: Pin) {
+    this.#pin = pin;
+  }
+
+  /** All areas, ascending. */
+  get areas(): readonly Area[] {
+    return this.#areas;
+  }
+
+  /** The area around an IOVA. */
+  find(iova: bigint): Area | undefined {
+    return this.#areas.find(({ start, last }) => start <= iova && iova <= last);
+  }
+
+  /** What is not reserved, ascending. */
+  ranges(): IovaRange[] {
+    const ranges: IovaRange[] = [];
+    let next = 0n;
+    for (const { start, last } of [...this.#reserved].sort((a, b) => a.start < b.start ? -1 : 1)) {
+      if (start > next) ranges.push({ start: next, last: start - 1n });
+      if (last + 1n > next) next = last + 1n;
+    }
+    if (next <= LAST) ranges.push({ start: next, last: LAST });
+    return ranges;
+  }
+
+  /** IOMMU_IOAS_ALLOW_IOVAS. */
+  allow(ranges: readonly IovaRange[], call: string): void {
+    for (const [i, range] of ranges.entries()) {
+      if (range.start >= range.last) refuse(call, ERRNO.EINVAL);
+      if (ranges.slice(0, i).some((other) => overlaps(other, range))) refuse(call, ERRNO.EINVAL);
+    }
+    if (ranges.some((range) => this.#reserved.some((reserved) => overlaps(reserved, range)))) {
+      refuse(call, ERRNO.EADDRINUSE);
+    }
+    this.#allowed = [...ranges];
+  }
+
+  /** Reserves a range for `owner`. */
+  reserve(range: IovaRange, owner: unknown, call: string): void {
+    const isUsed = this.#areas.some((area) => overlaps(area, range)) ||
+      this.#allowed.some((allowed) => overlaps(allowed, range));
+    if (isUsed) refuse(call, ERRNO.EADDRINUSE);
+    this.#reserved.push({ ...range, owner });
+  }
+
+  /** Gives back what was reserved for `owner`. */
+  unreserve(owner: unknown): void {
+    this.#reserved = this.#reserved.filter((reserved) => reserved.owner !== owner);
+  }
+
+  /** Adds `pages` from `offset` on, `length` bytes, at `fixed` or where there is room; returns the IOVA. */
+  insert(
+    pages: Pages,
+    offset: bigint,
+    length: bigint,
+    fixed: bigint | undefined,
+    rights: { readonly readable: boolean; readonly writable: boolean },
+    call: string,
+  ): bigint {
+    if (length === 0n || length % this.alignment !== 0n) refuse(call, ERRNO.EINVAL);
+    const start = fixed ?? this.#room(pages, offset, length, call);
+    this.#check(start, length, call);
+    if (rights.writable && !pages.writable) refuse(call, ERRNO.EPERM);
+    if (pageOffset({ pages, offset }) % this.alignment !== 0n) refuse(call, ERRNO.EINVAL);
+    if (this.#domains.length > 0) this.#show(pages, call);
+    const area: Area = { start, last: start + length - 1n, pages, offset, ...rights };
+    this.#areas = [...this.#areas, area].sort((a, b) => a.start < b.start ? -1 : 1);
+    this.version++;
+    return start;
+  }
+
+  /** Areas that cover a range without a hole; ENOENT with one. */
+  cover(start: bigint, length: bigint, call: string): { area: Area; from: bigint; to: bigint }[] {
+    const last = start + length - 1n;
+    const pieces: { area: Area; from: bigint; to: bigint }[] = [];
+    for (let at = start; at <= last;) {
+      const area = this.find(at) ?? refuse(call, ERRNO.ENOENT);
+      const to = area.last < last ? area.last : last;
+      pieces.push({ area, from: at, to });
+      at = to + 1n;
+    }
+    return pieces;
+  }
+
+  /** Removes whole areas, lowest first; those before a refusal stay removed. Returns the bytes. */
+  remove(start: bigint, last: bigint, call: string): bigint {
+    let removed = 0n;
+    for (const area of this.#areas.filter((area) => overlaps(area, { start, last }))) {
+      if (area.start < start || area.last > last) refuse(call, ERRNO.ENOENT);
+      this.#areas = this.#areas.filter((other) => other !== area);
+      this.version++;
+      removed += area.last - area.start + 1n;
+    }
+    return removed;
+  }
+
+  /** Shows everything to a new domain. */
+  addDomain(shape: DomainShape, call: string): void {
+    const { aperture, pageSize } = shape;
+    const below = aperture.start > 0n ? [{ start: 0n, last: aperture.start - 1n }] : [];
+    const above = aperture.last < LAST ? [{ start: aperture.last + 1n, last: LAST }] : [];
+    try {
+      for (const range of [...below, ...above]) this.reserve(range, shape, call);
+      const unaligned = this.#areas.some((area) =>
+        area.start % pageSize !== 0n || (area.last + 1n) % pageSize !== 0n ||
+        pageOffset(area) % pageSize !== 0n
+      );
+      if (unaligned) refuse(call, ERRNO.EADDRINUSE);
+      for (const { pages } of this.#areas) this.#show(pages, call);
+    } catch (error) {
+      this.unreserve(shape);
+      throw error;
+    }
+    this.#domains.push(shape);
+    this.#align();
+  }
+
+  /** A domain shows it no longer. */
+  removeDomain(shape: DomainShape): void {
+    this.#domains.splice(this.#domains.indexOf(shape), 1);
+    this.unreserve(shape);
+    this.#align();
+    if (this.#domains.length > 0) return;
+    for (const { pages } of this.#areas) pages.physical = undefined;
+    this.version++;
+  }
+
+  #align(): void {
+    this.alignment = this.#domains.reduce(
+      (most, { pageSize }) => most > pageSize ? most : pageSize,
+      1n,
+    );
+  }
+
+  #show(pages: Pages, call: string): void {
+    if (pages.physical !== undefined) return;
+    const found = this.#pin(pages.source, pages.length, pages.writable);
+    if (found < 0) refuse(call, -found);
+    pages.physical = found;
+  }
+
+  #check(start: bigint, length: bigint, call: string): void {
+    if (start % this.alignment !== 0n) refuse(call, ERRNO.EINVAL);
+    const range = { start, last: start + length - 1n };
+    if (range.last > LAST) refuse(call, ERRNO.EOVERFLOW);
+    if (this.#reserved.some((reserved) => overlaps(reserved, range))) refuse(call, ERRNO.EINVAL);
+    if (this.#areas.some((area) => overlaps(area, range))) refuse(call, ERRNO.EEXIST);
+  }
+
+  /** The lowest place, aligned as the memory is, so that large pages stay possible. */
+  #room(pages: Pages, offset: bigint, length: bigint, call: string): bigint {
+    if (length >= LAST / 2n) refuse(call, ERRNO.EOVERFLOW);
+    const { source } = pages;
+    const address = (source.kind === "user" ? source.userVa : source.start) + offset;
+    let alignment = powerOfTwoFrom(length);
+    if (address !== 0n && (address & -address) < alignment) alignment = address & -address;
+    if (alignment > HUGE_PAGE) alignment = HUGE_PAGE;
+    if (alignment < this.alignment) refuse(call, ERRNO.EINVAL);
+    const inPage = address % PAGE;
+    const allowed = this.#allowed.length > 0
+      ? [...this.#allowed].sort((a, b) => a.start < b.start ? -1 : 1)
+      : [{ start: PAGE, last: LAST - PAGE }];
+    const used: IovaRange[] = [...this.#reserved, ...this.#areas]
+      .sort((a, b) => a.start < b.start ? -1 : 1);
+    for (const range of allowed) {
+      const first = range.start < PAGE ? PAGE : range.start;
+      const end = range.last > LAST - PAGE ? LAST - PAGE : range.last;
+      let at = fit(first, end, length, alignment, inPage);
+      for (const { start, last } of used) {
+        if (at === undefined || at + length - 1n < start) break;
+        if (last >= at) at = fit(last + 1n, end, length, alignment, inPage);
+      }
+      if (at !== undefined) return at;
+    }
+    return refuse(call, ERRNO.ENOSPC);
+  }
+}
+
+/** The first aligned place from `start` on with `length` bytes up to `last`. */
+function fit(
+  start: bigint,
+  last: bigint,
+  length: bigint,
+  alignment: bigint,
+  inPage: bigint,
+): bigint | undefined {
+  const at = ((start + alignment - 1n) & -alignment) | inPage;
+  return at >= last || last - at < length - 1n ? undefined : at;
+}
+
+function overlaps(a: IovaRange, b: IovaRange): boolean {
+  return a.start <= b.last && b.start <= a.last;
+}
+
+function powerOfTwoFrom(value: bigint): bigint {
+  let power = 1n;
+  while (power < value) power <<= 1n;
+  return power;
+}

@@ -1,0 +1,96 @@
+/**
+ * IOAS, paging and nested HWPTs as objects. As drivers/iommu/iommufd/ioas.c and hw_pagetable.c have them.
+ * @module
+ */
+import type { Domain, PagingDomain } from "./driver.ts";
+import { IoPagetable } from "./io_pagetable.ts";
+import { ModelObject } from "./objects.ts";
+import type { Pin } from "./area.ts";
+import type { ModelViommu } from "./viommu.ts";
+
+/** An IOAS. */
+export class Ioas extends ModelObject {
+  /** Its address space. */
+  readonly table: IoPagetable;
+  /** HWPTs that were made because a device was attached to it. */
+  readonly automatic: PagingHwpt[] = [];
+
+  /** Empty. */
+  constructor(pin: Pin) {
+    super();
+    this.table = new IoPagetable(pin);
+  }
+}
+
+/** What a device can be attached to. */
+export abstract class Hwpt extends ModelObject {
+  /** For the driver. */
+  abstract readonly domain: Domain;
+  /** The paging HWPT that decides which IOVAs its devices need. */
+  abstract readonly paging: PagingHwpt;
+  /** Allocated with IOMMU_HWPT_ALLOC_PASID. */
+  readonly isPasidCompatible: boolean;
+
+  /** With the flag, or without. */
+  constructor(isPasidCompatible: boolean) {
+    super();
+    this.isPasidCompatible = isPasidCompatible;
+  }
+}
+
+/** A HWPT that shows an IOAS. */
+export class PagingHwpt extends Hwpt {
+  readonly domain: PagingDomain;
+  readonly ioas: Ioas;
+  readonly isNestParent: boolean;
+  /** Goes with its last device. */
+  readonly isAutomatic: boolean;
+
+  /** Over an IOAS, which it needs from now on. Throws `SystemError` when that does not fit the domain. */
+  constructor(
+    ioas: Ioas,
+    domain: PagingDomain,
+    options: { isNestParent?: boolean; isPasidCompatible?: boolean; isAutomatic?: boolean },
+  ) {
+    super(options.isPasidCompatible ?? false);
+    this.ioas = ioas;
+    this.domain = domain;
+    this.isNestParent = options.isNestParent ?? false;
+    this.isAutomatic = options.isAutomatic ?? false;
+    ioas.table.addDomain(domain, "IOMMU_HWPT_ALLOC");
+    ioas.users++;
+    if (this.isAutomatic) ioas.automatic.push(this);
+  }
+
+  get paging(): PagingHwpt {
+    return this;
+  }
+
+  override release(): void {
+    this.ioas.table.removeDomain(this.domain);
+    this.ioas.users--;
+    if (this.isAutomatic) this.ioas.automatic.splice(this.ioas.automatic.indexOf(this), 1);
+  }
+}
+
+/** A HWPT with the guest's stage 1. */
+export class NestedHwpt extends Hwpt {
+  readonly domain: Domain;
+  readonly viommu: ModelViommu;
+
+  /** On a vIOMMU, which it needs from now on. */
+  constructor(viommu: ModelViommu, domain: Domain, isPasidCompatible: boolean) {
+    super(isPasidCompatible);
+    this.viommu = viommu;
+    this.domain = domain;
+    viommu.users++;
+  }
+
+  get paging(): PagingHwpt {
+    return this.viommu.parent;
+  }
+
+  override release(): void {
+    this.viommu.users--;
+  }
+}
