@@ -10,11 +10,7 @@ import { type Field, type Fields, s32, type Struct, struct, u32, u64 } from "../
 export const IOMMU_TEST_CMD = io(0x3b, 0xa0);
 
 /** What every argument has. */
-interface Head extends Fields {
-  readonly size: Field<"u32">;
-  readonly op: Field<"u32">;
-  readonly id: Field<"u32">;
-}
+type Head = Readonly<Record<"size" | "op" | "id", Field<"u32">>>;
 
 const cmd = <F extends Fields>(fields: F): Struct<Head & F> =>
   struct(72, { size: u32(0), op: u32(4), id: u32(8), ...fields });
