@@ -2,8 +2,9 @@
  * `vsmmu probe`: what this host can do for guests.
  * @module
  */
-import { notAsked } from "../probe/ask.ts";
+import { ask, notAsked } from "../probe/ask.ts";
 import { fileFacts } from "../probe/facts.ts";
+import { kernelDoors } from "../probe/kernel_doors.ts";
 import { probeLines, WORKS_ANYWHERE } from "../probe/text.ts";
 import { Tree } from "../probe/tree.ts";
 import { judge } from "../probe/verdict.ts";
@@ -31,7 +32,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
     ? notAsked(files, "--sysroot is a copy")
     : values.on("files-only")
     ? notAsked(files, "--files-only")
-    : notAsked(files, "the kernel is not asked yet");
+    : ask(files, kernelDoors());
   const verdict = judge(facts);
   if (values.on("json")) {
     const works = Object.fromEntries(WORKS_ANYWHERE);

@@ -18,6 +18,7 @@ import {
   type Values,
 } from "../../uapi/struct.ts";
 import type * as port from "./iommufd.ts";
+import { KernelDevice } from "./kernel_device.ts";
 import { KernelQueue } from "./kernel_queue.ts";
 
 const O_RDWR = 2;
@@ -293,6 +294,11 @@ export class KernelIommufd implements port.Iommufd {
     const values = { ioas_id: ioasId, iova, length };
     const call = this.#call("IOMMU_IOAS_NOIOMMU_GET_PA", abi.iommu_ioas_noiommu_get_pa, values);
     return { physicalAddress: call.get("out_phys"), length: call.get("length") };
+  }
+
+  /** Opens a VFIO device by its character device, and binds it. Throws `SystemError`. */
+  bindVfio(path: string, token?: Uint8Array): KernelDevice {
+    return new KernelDevice(this, path, token);
   }
 
   /** Closes the descriptor. */
