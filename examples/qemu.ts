@@ -14,6 +14,7 @@ const result = await runMicrovm({
   actions: ["disk"],
   benchMiB: 128,
   interrupts: "msix",
+  iommufd: "model",
   interactive: false,
   timeoutSeconds: 300,
   console: print,

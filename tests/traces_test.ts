@@ -32,7 +32,7 @@ function isQuiet({ events, refusals, interrupts }: Behaviour): void {
   assertEquals({ events, refusals, interrupts }, { events: [], refusals: [], interrupts: [] });
 }
 
-const CORPUS: readonly Expected[] = [
+const DIRECT: readonly Expected[] = [
   {
     name: "linux-6.12-strict",
     kernel: /^6\.12\.\d+\S*-arm64$/,
@@ -112,16 +112,37 @@ const CORPUS: readonly Expected[] = [
   { name: "linux-7.3-strict", kernel: PLAIN, cpuCount: "2", commandLine: DISK, holds: isStrict },
 ];
 
+/** The same guests with an iommufd behind the SMMU: each invalidation of a stream's is passed on. */
+const NESTED = ["strict", "domains", "fault", "lazy", "reboot"].map((kind): Expected => {
+  const direct = DIRECT.find(({ name }) => name === `linux-7.3-${kind}`)!;
+  return {
+    ...direct,
+    name: kind === "strict" ? "linux-7.3-nested" : `linux-7.3-nested-${kind}`,
+    holds: (behaviour): void => {
+      direct.holds(behaviour);
+      assertEquals(count(behaviour, "iommufd IOMMU_VIOMMU_ALLOC"), 1);
+      assert(count(behaviour, "iommufd VFIO_DEVICE_ATTACH_IOMMUFD_PT") > 4);
+      assertEquals(count(behaviour, "iommufd read"), behaviour.events.length);
+      const invalidations = count(behaviour, "iommufd IOMMU_HWPT_INVALIDATE");
+      assert(invalidations > 0 && invalidations < count(behaviour, "CMD_SYNC"));
+    },
+  };
+});
+
+const CORPUS: readonly Expected[] = [...DIRECT, ...NESTED]
+  .sort((a, b) => a.name < b.name ? -1 : 1);
+
 Deno.test("every recorded guest replays to its last event on the device of today", async (t) => {
   for (const { name, path } of corpusFiles(FOLDER)) {
     await t.step(name, async () => {
-      const { header: { guest }, behaviour } = await replayTrace(path);
+      const { header: { guest, iommufd }, behaviour } = await replayTrace(path);
       const expected = CORPUS.find((trace) => trace.name === name);
       if (expected === undefined) throw new Error("This test does not know what it is a trace of");
       assertMatch(guest["kernel"], expected.kernel);
       assertMatch(guest["qemu"], /^\d+\.\d+\.\d+$/);
       assertEquals(guest["cpuCount"], expected.cpuCount);
       assertEquals(guest["commandLine"], expected.commandLine);
+      assertEquals(iommufd?.streams, name.includes("nested") ? [8, 16] : undefined);
       assert(resets(behaviour) >= 1);
       expected.holds(behaviour);
     });

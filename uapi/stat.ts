@@ -42,7 +42,7 @@ export interface FileStatus {
 }
 
 /** The status of an open file. Throws `SystemError`. */
-export function statusOf(fd: Fd): FileStatus {
+export function statusOf(fd: Pick<Fd, "number">): FileStatus {
   const into = new Pinned(STATX.size);
   const result = libc().statx(fd.number, cString(""), AT_EMPTY_PATH, STATX_BASIC_STATS, into.bytes);
   check(result, "stat a descriptor");

@@ -7,6 +7,7 @@ import { COMMANDS } from "../hw/smmuv3/commands.ts";
 import { type Observer, Translation } from "../hw/smmuv3/observer.ts";
 import { EVENT } from "../hw/smmuv3/spec/events.ts";
 import { REG } from "../hw/smmuv3/spec/registers.ts";
+import { IOMMUFD_CALLS } from "./iommufd/observed.ts";
 
 // Layout, in 64-bit floats: exact up to 2^53 and written in one go.
 const COMMAND = 0;
@@ -19,7 +20,12 @@ const COMMAND_ERRORS = 774;
 const INTERRUPTS = 775;
 const ACCESSES = 776;
 const QUEUE_ACCESSES = 778;
-const COUNT = 780;
+const IOMMUFD_REFUSED = 780;
+const COMMANDS_PASSED = 781;
+const EVENTS_PASSED = 782;
+const EVENTS_LOST = 783;
+const IOMMUFD_CALL = 784;
+const COUNT = IOMMUFD_CALL + IOMMUFD_CALLS.length;
 
 /** Counts at one moment, ready for JSON. */
 export interface Summary {
@@ -53,6 +59,19 @@ export interface Summary {
   readonly events: Readonly<Record<string, number>>;
   /** Events that found the queue full or disabled. */
   readonly eventsDropped: number;
+  /** What was asked of iommufd; all zero without. */
+  readonly iommufd: {
+    /** Calls, by the ioctl's name. */
+    readonly calls: Readonly<Record<string, number>>;
+    /** How many of them were refused. */
+    readonly refused: number;
+    /** Invalidation commands that were passed on. */
+    readonly commandsPassed: number;
+    /** Events of the hardware that were passed to the guest. */
+    readonly eventsPassed: number;
+    /** Events of the hardware that were lost on the way. */
+    readonly eventsLost: number;
+  };
   /** Interrupts of the SMMU itself; the completion messages of CMD_SYNC not among them. */
   readonly interrupts: number;
 }
@@ -103,6 +122,20 @@ export class Counters implements Observer {
     }
   }
 
+  /** Counts a call of iommufd; of `IOMMU_HWPT_INVALIDATE`, the `result` is how many commands were handled. */
+  iommufdCall(name: string, errno: number, result: unknown): void {
+    const index = IOMMUFD_CALLS.indexOf(name);
+    if (index >= 0) this.#counts[IOMMUFD_CALL + index]++;
+    if (errno !== 0) this.#counts[IOMMUFD_REFUSED]++;
+    else if (name === "IOMMU_HWPT_INVALIDATE") this.#counts[COMMANDS_PASSED] += Number(result);
+  }
+
+  /** How many events of the hardware were passed on, and lost, up to now. */
+  hostEvents(passed: number, lost: number): void {
+    this.#counts[EVENTS_PASSED] = passed;
+    this.#counts[EVENTS_LOST] = lost;
+  }
+
   /** The counts of now. */
   summary(): Summary {
     const counts = this.#counts;
@@ -134,6 +167,16 @@ export class Counters implements Observer {
       events: named(counts, EVENT_RECORDED, eventName),
       eventsDropped: counts.subarray(EVENT_DROPPED, EVENT_DROPPED + 256)
         .reduce((sum, count) => sum + count, 0),
+      iommufd: {
+        calls: Object.fromEntries(
+          IOMMUFD_CALLS.map((name, index): [string, number] => [name, counts[IOMMUFD_CALL + index]])
+            .filter(([, count]) => count > 0),
+        ),
+        refused: counts[IOMMUFD_REFUSED],
+        commandsPassed: counts[COMMANDS_PASSED],
+        eventsPassed: counts[EVENTS_PASSED],
+        eventsLost: counts[EVENTS_LOST],
+      },
       interrupts: counts[INTERRUPTS],
     };
   }

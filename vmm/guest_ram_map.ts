@@ -32,6 +32,14 @@ export interface Refusal {
   readonly reason: string;
 }
 
+/** Hardware that is to see the same RAM. */
+export interface RamMirror {
+  /** Shows a range of `fd` to it. Throws `SystemError` when it cannot. */
+  map(range: RamRange, fd: Fd): void;
+  /** Takes away a range that was shown. */
+  unmap(range: RamRange): void;
+}
+
 /** Options of `GuestRamMap`. */
 export interface GuestRamMapOptions {
   /** Told, once, about RAM that is used although its file may shrink. */
@@ -58,6 +66,7 @@ export class GuestRamMap {
   readonly #ram: GuestRam;
   readonly #log: (line: string) => void;
   readonly #pieces: Piece[] = [];
+  #mirror: RamMirror | undefined;
   #hasWarned = false;
 
   /** Feeds `ram`. */
@@ -72,6 +81,21 @@ export class GuestRamMap {
       acquire: (range, fd, owner) => this.#acquire(range, fd, owner),
       release: (piece, owner) => this.#release(piece, owner),
     });
+  }
+
+  /** From now on, before anything is mapped, hardware sees what is mapped. */
+  mirrorTo(mirror: RamMirror): void {
+    this.#mirror = mirror;
+  }
+
+  /** Where a byte of a file lies in guest RAM; undefined when it is not mapped. Throws `SystemError`. */
+  locate(fd: Pick<Fd, "number">, offset: number): number | undefined {
+    const { identity } = statusOf(fd);
+    const piece = this.#pieces.find((piece) =>
+      piece.identity === identity && offset >= piece.offset &&
+      offset < piece.offset + piece.sizeBytes
+    );
+    return piece && piece.gpa + offset - piece.offset;
   }
 
   #acquire(range: RamRange, fd: Fd, owner: GuestRamOwner): Piece | Refusal {
@@ -98,6 +122,12 @@ export class GuestRamMap {
     const { identity } = status;
     const piece = { ...range, identity, mapping, owners: new Set([owner]) };
     this.#pieces.push(piece);
+    try {
+      this.#mirror?.map(range, fd);
+    } catch (error) {
+      this.#remove(piece);
+      throw error;
+    }
     return piece;
   }
 
@@ -114,6 +144,12 @@ export class GuestRamMap {
   #release(piece: Piece, owner: GuestRamOwner): void {
     piece.owners.delete(owner);
     if (piece.owners.size > 0) return;
+    // Hardware first: nothing may reach pages that are ours no longer.
+    this.#mirror?.unmap(piece);
+    this.#remove(piece);
+  }
+
+  #remove(piece: Piece): void {
     this.#pieces.splice(this.#pieces.indexOf(piece), 1);
     this.#ram.unmap(piece.gpa);
     piece.mapping[Symbol.dispose]();

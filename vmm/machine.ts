@@ -11,10 +11,14 @@ import type { PciFunction } from "../hw/pci/function.ts";
 import { RegisterCarrier } from "../hw/pci/register_carrier.ts";
 import { type Features, features } from "../hw/smmuv3/features.ts";
 import { SmmuV3 } from "../hw/smmuv3/smmuv3.ts";
+import { ERRNO } from "../uapi/errno.ts";
 import type { Poller } from "../uapi/poll.ts";
 import type { Counters } from "./counters.ts";
+import { EmbeddedIommu } from "./embedded_iommu.ts";
 import { FileBlockStore } from "./file_block_store.ts";
 import { GuestRamMap } from "./guest_ram_map.ts";
+import type { Source } from "./iommufd/model/area.ts";
+import { goodHost } from "./iommufd/model/arm_smmuv3.ts";
 import { DeferredWork } from "./deferred_work.ts";
 import { type TraceHeader, VERSION } from "./trace/format.ts";
 import { Recorder } from "./trace/recorder.ts";
@@ -23,6 +27,9 @@ import { DmaWriteMsi } from "./vfio_user/dma_write_msi.ts";
 import { Intx } from "./vfio_user/intx.ts";
 import { LineLimiter, type LineLimits } from "./vfio_user/line_limiter.ts";
 import { type VfioUserObserver, VfioUserServer } from "./vfio_user/server.ts";
+
+/** Which iommufd is behind the SMMU. */
+export type IommufdKind = "model" | "none";
 
 /** How an endpoint interrupts. */
 export type InterruptKind = "msix" | "intx";
@@ -52,6 +59,8 @@ export interface DeviceConfiguration {
   readonly smmuSocketPath: string;
   /** Choices among the features of the SMMU. */
   readonly features?: Partial<Features>;
+  /** What translates for the endpoints: an iommufd in this process, to which the SMMU hands its tables, or the SMMU. */
+  readonly iommufd?: IommufdKind;
   /** Where what passes its doors is recorded. */
   readonly recording?: RecordingConfiguration;
   /** What is behind it. */
@@ -82,6 +91,9 @@ const LOG2_TLB_SETS = 10;
 /** Quads that a reader of a trace remembers: 24 MiB of its memory. */
 const LOG2_KNOWN = 20;
 
+/** What a guest may make hardware refuse, again and again. */
+const HARDWARE_LOG: LineLimits = { burst: 8, refillMs: 5000, now: () => performance.now() };
+
 /** What a broken image may say: a guest tries again, and with every sector. */
 const STORE_LOG: LineLimits = { burst: 4, refillMs: 5000, now: () => performance.now() };
 
@@ -93,6 +105,7 @@ export class DeviceMachine implements Disposable {
   readonly #later: DeferredWork;
   #recorder: Recorder | undefined;
   readonly #smmu: SmmuV3;
+  readonly #hardware: EmbeddedIommu | undefined;
   readonly #stack = new DisposableStack();
 
   /** Throws `SystemError` for a socket or image that cannot be opened, `RangeError` for features that cannot be. */
@@ -101,7 +114,14 @@ export class DeviceMachine implements Disposable {
     this.#surroundings = surroundings;
     this.#ramMap = new GuestRamMap(this.#ram, { log: surroundings.log });
     this.#later = stack.use(new DeferredWork(surroundings.poller));
-    this.#smmu = this.#makeSmmu(configuration, stack);
+    const chosen = features(configuration.features);
+    this.#recorder = startRecording(configuration, chosen, stack);
+    const make = (): [SmmuV3, EmbeddedIommu | undefined] => {
+      const hardware = this.#makeHardware(configuration, chosen, stack);
+      return [this.#makeSmmu(configuration, chosen, hardware, stack), hardware];
+    };
+    const isStarted = configuration.iommufd === "model" && this.#recorder !== undefined;
+    [this.#smmu, this.#hardware] = isStarted ? this.#recorder!.start(make) : make();
     for (const endpoint of configuration.endpoints) this.#makeEndpoint(endpoint, stack);
     this.#stack = stack.move();
   }
@@ -111,14 +131,56 @@ export class DeviceMachine implements Disposable {
     this.#stack[Symbol.dispose]();
   }
 
-  #makeSmmu(configuration: DeviceConfiguration, stack: DisposableStack): SmmuV3 {
-    const { smmuSocketPath, recording } = configuration;
+  /** Endpoints are devices of the model; what it is asked is counted and recorded. */
+  #makeHardware(
+    { iommufd, endpoints }: DeviceConfiguration,
+    chosen: Features,
+    stack: DisposableStack,
+  ): EmbeddedIommu | undefined {
+    if (iommufd !== "model") return undefined;
+    const { counters, log } = this.#surroundings;
+    const recorder = this.#recorder;
+    const limiter = new LineLimiter(log, HARDWARE_LOG);
+    const recorded = recorder?.iommufd();
+    const hardware = stack.use(
+      new EmbeddedIommu({
+        memory: recorder?.memory(this.#ram) ?? this.#ram,
+        pin: (source) => this.#pin(source),
+        streams: endpoints.map(({ streamId }) => streamId),
+        features: chosen,
+        observer: counters,
+        calls: (name, args, errno, result) => {
+          counters.iommufdCall(name, errno, result);
+          recorded?.(name, args, errno, result);
+        },
+        log: (line) => limiter.line(`iommufd: ${line}`),
+        log2tlbSets: LOG2_TLB_SETS,
+      }),
+    );
+    const { stageTwo } = hardware.host;
+    this.#ramMap.mirrorTo(recorder?.ram(stageTwo) ?? stageTwo);
+    return hardware;
+  }
+
+  /** Guest RAM is what devices see: its model physical addresses are the guest's. */
+  #pin(source: Source): number {
+    const gpa = source.kind === "file"
+      ? this.#ramMap.locate({ number: source.fd }, Number(source.start))
+      : undefined;
+    return gpa ?? -ERRNO.EFAULT;
+  }
+
+  #makeSmmu(
+    { smmuSocketPath }: DeviceConfiguration,
+    chosen: Features,
+    hardware: EmbeddedIommu | undefined,
+    stack: DisposableStack,
+  ): SmmuV3 {
     const { counters } = this.#surroundings;
     const intx = new Intx();
     const msi = new DmaWriteMsi();
     const pulse: IrqLine = { pulse: () => carrier.interrupt.pulse(), set: () => {} };
-    const chosen = features(configuration.features);
-    const recorder = this.#recorder = recording && startRecording(recording, chosen, stack);
+    const recorder = this.#recorder;
     const smmu: SmmuV3 = new SmmuV3({
       memory: recorder?.memory(this.#ram) ?? this.#ram,
       features: chosen,
@@ -127,8 +189,13 @@ export class DeviceMachine implements Disposable {
         gerror: recorder?.wire("gerror", pulse) ?? pulse,
       },
       msi: recorder?.msi(msi) ?? msi,
+      host: hardware?.host,
       observer: counters,
       log2tlbSets: LOG2_TLB_SETS,
+    });
+    hardware?.host.listen((words) => {
+      smmu.hostEvent(words);
+      counters.hostEvents(hardware.host.events.passed, hardware.host.events.lost);
     });
     const reset = (): void => smmu.reset();
     const carrier = new RegisterCarrier({
@@ -148,7 +215,8 @@ export class DeviceMachine implements Disposable {
     const intx = new Intx();
     const msi = new DmaWriteMsi();
     const requester: Requester = { streamId: endpoint.streamId, substreamId: -1 };
-    const port = this.#smmu.port(this.#recorder?.msi(msi) ?? msi);
+    const messages = this.#recorder?.msi(msi) ?? msi;
+    const port = this.#hardware?.port(endpoint.streamId, messages) ?? this.#smmu.port(messages);
     const dma = this.#recorder?.dma(port) ?? port;
     const pci = endpoint.kind === "virtio-blk"
       ? this.#makeDisk(endpoint, requester, dma, intx, stack)
@@ -193,16 +261,21 @@ export class DeviceMachine implements Disposable {
 }
 
 function startRecording(
-  { ring, guest, payload }: RecordingConfiguration,
+  { recording, iommufd, endpoints }: DeviceConfiguration,
   chosen: Features,
   stack: DisposableStack,
-): Recorder {
+): Recorder | undefined {
+  if (recording === undefined) return undefined;
+  const { ring, guest, payload } = recording;
   const text = new TextRing(ring);
   const began = performance.now();
   const header: TraceHeader = {
     format: "vsmmu-trace",
     version: `${VERSION.major}.${VERSION.minor}`,
     features: chosen,
+    ...(iommufd === "model"
+      ? { iommufd: { idrs: goodHost(), streams: endpoints.map(({ streamId }) => streamId) } }
+      : {}),
     log2tlbSets: LOG2_TLB_SETS,
     log2known: LOG2_KNOWN,
     guest,

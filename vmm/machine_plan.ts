@@ -3,7 +3,7 @@
  * @module
  */
 import type { Features } from "../hw/smmuv3/features.ts";
-import type { DeviceConfiguration, InterruptKind } from "./machine.ts";
+import type { DeviceConfiguration, InterruptKind, IommufdKind } from "./machine.ts";
 import type { Provisioned } from "./provision/provision.ts";
 import { chooseBoard } from "./qemu/board.ts";
 import { endpointSlots, type MachineConfiguration } from "./qemu/machine_arguments.ts";
@@ -18,6 +18,8 @@ export interface MachineChoice {
   /** How the disk interrupts. */
   readonly interrupts: InterruptKind;
   readonly features?: Partial<Features>;
+  /** What is behind the SMMU. */
+  readonly iommufd: IommufdKind;
 }
 
 /** Where an endpoint is for the guest. */
@@ -44,7 +46,7 @@ export function planMachine(
   directory: RuntimeDirectory,
   imagePath: string,
 ): MachinePlan {
-  const { cpuCount, memoryMiB, commandLine, interrupts, features } = choice;
+  const { cpuCount, memoryMiB, commandLine, interrupts, features, iommufd } = choice;
   const [diskSlot, dmaTestSlot] = endpointSlots(2);
   const disk = { slot: diskSlot, socketPath: directory.file("disk.sock"), ...place(diskSlot) };
   const dmaTest = {
@@ -66,6 +68,7 @@ export function planMachine(
     },
     devices: {
       smmuSocketPath,
+      iommufd,
       ...(features ? { features } : {}),
       endpoints: [
         { ...disk, kind: "virtio-blk", imagePath, interrupts },

@@ -12,7 +12,7 @@ import {
   checkOutput,
   type Expectations,
 } from "./guest_checks.ts";
-import type { InterruptKind } from "./machine.ts";
+import type { InterruptKind, IommufdKind } from "./machine.ts";
 import { type MachinePlan, planMachine } from "./machine_plan.ts";
 import { checkFileSystem, readBack } from "./provision/disk.ts";
 import { GuestConsole, type GuestEvent } from "./provision/guest_console.ts";
@@ -45,6 +45,8 @@ export interface MicrovmOptions {
   readonly benchMiB: number;
   /** How the disk interrupts. */
   readonly interrupts: InterruptKind;
+  /** What is behind the SMMU. */
+  readonly iommufd: IommufdKind;
   /** Choices among the features of the SMMU. */
   readonly features?: Partial<Features>;
   /** A trace to be recorded. */

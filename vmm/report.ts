@@ -12,7 +12,7 @@ export function checkLines(checks: readonly Check[]): string[] {
 
 /** What the device did, as aligned lines. */
 export function summaryLines(summary: Summary): string[] {
-  const { translations, dma, mmio } = summary;
+  const { translations, dma, mmio, iommufd } = summary;
   const commands = Object.entries(summary.commands).sort(([, a], [, b]) => b - a);
   const events = Object.entries(summary.events).map(([name, count]) => `${name} ${count}`);
   const rows: [string, string][] = [
@@ -35,9 +35,29 @@ export function summaryLines(summary: Summary): string[] {
     ],
     ["Events", `${events.join(", ") || "0"}; ${number(summary.eventsDropped)} dropped`],
     ["Interrupts of the SMMU", number(summary.interrupts)],
+    ...iommufdRows(iommufd),
   ];
   const width = Math.max(...rows.map(([name]) => name.length));
   return rows.map(([name, value]) => `${name.padEnd(width)}  ${value}`);
+}
+
+/** Nothing without an iommufd. */
+function iommufdRows(iommufd: Summary["iommufd"]): [string, string][] {
+  const calls = Object.entries(iommufd.calls).sort(([, a], [, b]) => b - a);
+  if (calls.length === 0) return [];
+  const batches = iommufd.calls["IOMMU_HWPT_INVALIDATE"] ?? 0;
+  return [
+    ...calls.map(([name, count]): [string, string] => [name, number(count)]),
+    ["iommufd calls refused", number(iommufd.refused)],
+    [
+      "Commands passed on",
+      `${number(iommufd.commandsPassed)} in ${number(batches)} IOMMU_HWPT_INVALIDATE`,
+    ],
+    [
+      "Events passed back",
+      `${number(iommufd.eventsPassed)}; ${number(iommufd.eventsLost)} lost`,
+    ],
+  ];
 }
 
 function number(value: number): string {

@@ -12,7 +12,7 @@ async function resetAt(sandbox: Sandbox, pattern: RegExp, resets: number): Promi
   const parts = await provision({ cacheDir: sandbox.cache });
   using directory = await RuntimeDirectory.make(sandbox.runtime);
   using disk = await workingDisk(parts);
-  const choice = { cpuCount: 2, memoryMiB: 512, interrupts: "msix" } as const;
+  const choice = { cpuCount: 2, memoryMiB: 512, interrupts: "msix", iommufd: "model" } as const;
   const commandLine = "console=ttyAMA0 vsmmu.run=disk";
   const plan = planMachine({ ...choice, commandLine }, parts, directory, disk.path);
   await using devices = await DeviceThread.start(plan.devices, () => {});

@@ -1,8 +1,8 @@
 /** Address spaces of the kernel's own iommufd, with a device of its mock driver. */
-import { assertEquals, assertThrows } from "@std/assert";
-import { SystemError } from "../../uapi/errno.ts";
+import { assertEquals } from "@std/assert";
 import { KernelIommufd } from "../../vmm/iommufd/kernel.ts";
 import { createAccess, iommuTest, MockDevice } from "../support/mock_device.ts";
+import { mockTest, refsAre, refusal } from "../support/mock_test.ts";
 import { SharedPages } from "../support/shared_pages.ts";
 
 const FIXED = 1;
@@ -11,12 +11,6 @@ const READ = 4;
 const ALL = FIXED | WRITE | READ;
 const BASE = 0x100_0000n;
 const PAGE = 0x1000n;
-
-/** The name of the errno that `call` throws, and of the call. */
-function refusal(call: () => unknown): string {
-  const { message } = assertThrows(call, SystemError);
-  return message.replace("Cannot ", "");
-}
 
 Deno.test("this kernel has every call, and ids begin with 1", () => {
   using iommufd = KernelIommufd.open();
@@ -41,9 +35,7 @@ Deno.test("a path that is no iommufd is refused, and a closed one too", () => {
   assertEquals(refusal(() => iommufd.ioasAlloc()), "IOMMU_IOAS_ALLOC: EBADF");
 });
 
-Deno.test("memory is mapped where it was asked to be, and released", () => {
-  using pages = new SharedPages(0x10_0000);
-  using iommufd = KernelIommufd.open();
+mockTest("memory is mapped where it was asked to be, and released", (iommufd, pages) => {
   const ioasId = iommufd.ioasAlloc();
   using device = new MockDevice(iommufd, ioasId);
   const map = { flags: ALL, ioasId, userVa: pages.address, length: 0x8000n, iova: BASE };
@@ -64,9 +56,7 @@ Deno.test("memory is mapped where it was asked to be, and released", () => {
   );
 });
 
-Deno.test("a file is mapped, copied, and outlives its descriptor", () => {
-  using pages = new SharedPages(0x10_0000);
-  using iommufd = KernelIommufd.open();
+mockTest("a file is mapped, copied, and outlives its descriptor", (iommufd, pages) => {
   const [from, to] = [iommufd.ioasAlloc(), iommufd.ioasAlloc()];
   using device = new MockDevice(iommufd, to);
   const length = 0x4000n;
@@ -95,36 +85,36 @@ Deno.test("a file is mapped, copied, and outlives its descriptor", () => {
   refsAre(iommufd, pages, 0);
 });
 
-Deno.test("an IOVA is chosen among those that are allowed, outside those that are reserved", () => {
-  using pages = new SharedPages(0x10_0000);
-  using iommufd = KernelIommufd.open();
-  const ioasId = iommufd.ioasAlloc();
-  const all = { start: 0n, last: 0xffff_ffff_ffff_ffffn };
-  assertEquals(iommufd.ioasIovaRanges(ioasId), { ranges: [all], alignment: 1n });
-  // More ranges than fit the first question.
-  for (let i = 1n; i <= 40n; i++) {
-    iommuTest(iommufd, "ADD_RESERVED", ioasId, { start: i * 0x10_0000n, length: 0x8_0000n });
-  }
-  const { ranges } = iommufd.ioasIovaRanges(ioasId);
-  assertEquals(ranges.length, 41);
-  assertEquals(ranges[0], { start: 0n, last: 0xf_ffffn });
-  assertEquals(ranges[1], { start: 0x18_0000n, last: 0x1f_ffffn });
-  assertEquals(ranges[40], { start: 0x288_0000n, last: 0xffff_ffff_ffff_ffffn });
+mockTest(
+  "an IOVA is chosen among those that are allowed, outside those that are reserved",
+  (iommufd, pages) => {
+    const ioasId = iommufd.ioasAlloc();
+    const all = { start: 0n, last: 0xffff_ffff_ffff_ffffn };
+    assertEquals(iommufd.ioasIovaRanges(ioasId), { ranges: [all], alignment: 1n });
+    // More ranges than fit the first question.
+    for (let i = 1n; i <= 40n; i++) {
+      iommuTest(iommufd, "ADD_RESERVED", ioasId, { start: i * 0x10_0000n, length: 0x8_0000n });
+    }
+    const { ranges } = iommufd.ioasIovaRanges(ioasId);
+    assertEquals(ranges.length, 41);
+    assertEquals(ranges[0], { start: 0n, last: 0xf_ffffn });
+    assertEquals(ranges[1], { start: 0x18_0000n, last: 0x1f_ffffn });
+    assertEquals(ranges[40], { start: 0x288_0000n, last: 0xffff_ffff_ffff_ffffn });
 
-  const allowed = [{ start: 0x400_0000_0000n, last: 0x400_0000_ffffn }];
-  iommufd.ioasAllowIovas(ioasId, allowed);
-  const map = { flags: READ, ioasId, userVa: pages.address, length: 0x1_0000n, iova: 0n };
-  assertEquals(iommufd.ioasMap(map), 0x400_0000_0000n);
-  assertEquals(refusal(() => iommufd.ioasMap(map)), "IOMMU_IOAS_MAP: ENOSPC");
-  iommufd.ioasAllowIovas(ioasId, []);
-  assertEquals(
-    refusal(() => iommufd.ioasAllowIovas(ioasId, [{ start: 0x10_0000n, last: 0x10_0fffn }])),
-    "IOMMU_IOAS_ALLOW_IOVAS: EADDRINUSE",
-  );
-});
+    const allowed = [{ start: 0x400_0000_0000n, last: 0x400_0000_ffffn }];
+    iommufd.ioasAllowIovas(ioasId, allowed);
+    const map = { flags: READ, ioasId, userVa: pages.address, length: 0x1_0000n, iova: 0n };
+    assertEquals(iommufd.ioasMap(map), 0x400_0000_0000n);
+    assertEquals(refusal(() => iommufd.ioasMap(map)), "IOMMU_IOAS_MAP: ENOSPC");
+    iommufd.ioasAllowIovas(ioasId, []);
+    assertEquals(
+      refusal(() => iommufd.ioasAllowIovas(ioasId, [{ start: 0x10_0000n, last: 0x10_0fffn }])),
+      "IOMMU_IOAS_ALLOW_IOVAS: EADDRINUSE",
+    );
+  },
+);
 
-Deno.test("options are set and told", () => {
-  using iommufd = KernelIommufd.open();
+mockTest("options are set and told", (iommufd) => {
   const [RLIMIT_MODE, HUGE_PAGES] = [0, 1];
   const [SET, GET] = [0, 1];
   assertEquals(iommufd.option(RLIMIT_MODE, GET, 0, 0n), 0n);
@@ -139,8 +129,7 @@ Deno.test("options are set and told", () => {
   assertEquals(refusal(() => iommufd.option(HUGE_PAGES, SET, ioasId, 2n)), "IOMMU_OPTION: EINVAL");
 });
 
-Deno.test("the IOAS for VFIO's old interface is set, told and cleared", () => {
-  using iommufd = KernelIommufd.open();
+mockTest("the IOAS for VFIO's old interface is set, told and cleared", (iommufd) => {
   const [GET, SET, CLEAR] = [0, 1, 2];
   assertEquals(refusal(() => iommufd.vfioIoas(GET, 0)), "IOMMU_VFIO_IOAS: ENODEV");
   const ioasId = iommufd.ioasAlloc();
@@ -150,9 +139,7 @@ Deno.test("the IOAS for VFIO's old interface is set, told and cleared", () => {
   assertEquals(refusal(() => iommufd.vfioIoas(GET, 0)), "IOMMU_VFIO_IOAS: ENODEV");
 });
 
-Deno.test("the process can be changed when all memory is that of files", () => {
-  using pages = new SharedPages(0x1_0000);
-  using iommufd = KernelIommufd.open();
+mockTest("the process can be changed when all memory is that of files", (iommufd, pages) => {
   const ioasId = iommufd.ioasAlloc();
   const range = { flags: ALL, ioasId, length: PAGE };
   iommufd.ioasMapFile({ ...range, fd: pages.fd.number, start: 0n, iova: 0n });
@@ -161,10 +148,8 @@ Deno.test("the process can be changed when all memory is that of files", () => {
   assertEquals(refusal(() => iommufd.ioasChangeProcess()), "IOMMU_IOAS_CHANGE_PROCESS: EINVAL");
 });
 
-Deno.test("a driver of the kernel reads and writes through an IOAS", () => {
-  using pages = new SharedPages(0x1_0000);
+mockTest("a driver of the kernel reads and writes through an IOAS", (iommufd, pages) => {
   using words = new SharedPages(0x1000);
-  using iommufd = KernelIommufd.open();
   const ioasId = iommufd.ioasAlloc();
   iommufd.ioasMap({ flags: ALL, ioasId, userVa: pages.address, length: 0x2000n, iova: BASE });
   using access = createAccess(iommufd, ioasId);
@@ -185,14 +170,9 @@ Deno.test("a driver of the kernel reads and writes through an IOAS", () => {
     length: PAGE,
     uptr: pages.address,
   });
-  refsAre(iommufd, pages, 1, PAGE);
+  refsAre(iommufd, pages, 1, 0x1000);
   const item = pins.get("out_access_pages_id");
   iommuTest(iommufd, "DESTROY_ACCESS_PAGES", pinner.number, { access_pages_id: item });
   pinner[Symbol.dispose]();
   refsAre(iommufd, pages, 0);
 });
-
-/** How often the first bytes of `pages` are pinned. */
-function refsAre(iommufd: KernelIommufd, pages: SharedPages, refs: number, length = 0x4000n): void {
-  iommuTest(iommufd, "MD_CHECK_REFS", 0, { length, uptr: pages.address, refs });
-}

@@ -2,7 +2,7 @@
  * Flags that all commands with a machine have.
  * @module
  */
-import type { InterruptKind } from "../machine.ts";
+import type { InterruptKind, IommufdKind } from "../machine.ts";
 import type { ProvisionOptions } from "../provision/provision.ts";
 import type { Flag, Values } from "./command.ts";
 
@@ -28,6 +28,11 @@ export const GUEST_FLAGS: Readonly<Record<string, Flag>> = {
   memory: { value: "MIB", help: "Memory of the guest, 256 to 65536; 1024 by default" },
   append: { value: "WORDS", help: "Added to the guest kernel's command line" },
   interrupts: { value: "KIND", help: "How the disk interrupts: msix (default) or intx" },
+  iommufd: {
+    value: "KIND",
+    help:
+      "What is behind the SMMU: model (default), an iommufd in this process that uses the guest's tables, or none",
+  },
 };
 
 /** What the flags say about parts. */
@@ -51,6 +56,7 @@ export interface Guest {
   /** Added to the guest kernel's command line. */
   readonly append: string;
   readonly interrupts: InterruptKind;
+  readonly iommufd: IommufdKind;
 }
 
 /** What the flags say about the guest. Throws `UsageError`. */
@@ -60,5 +66,6 @@ export function guestOf(values: Values): Guest {
     memoryMiB: values.integer("memory", 1024, 256, 65536),
     append: values.text("append") ?? "",
     interrupts: values.choice("interrupts", "msix", ["msix", "intx"]),
+    iommufd: values.choice("iommufd", "model", ["model", "none"]),
   };
 }

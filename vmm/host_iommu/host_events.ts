@@ -4,10 +4,12 @@
  * @module
  */
 import type { RecordQueue } from "../iommufd/iommufd.ts";
+import {
+  iommu_vevent_arm_smmuv3,
+  IOMMU_VEVENTQ_FLAG,
+  iommufd_vevent_header,
+} from "../../uapi/iommufd/mod.ts";
 
-const HEADER_SIZE = 8;
-const RECORD_SIZE = 32;
-const LOST_EVENTS = 1;
 /** Sequence numbers have 31 bits. */
 const SEQUENCE_MASK = 0x7fff_ffff;
 const MOST_RECORDS = 64;
@@ -28,10 +30,10 @@ export class HostEvents implements Disposable {
   readonly #watch: Disposable;
   readonly #lose: (count: number) => void;
   readonly #bytes = new Uint8Array(
-    new ArrayBuffer(MOST_RECORDS * (HEADER_SIZE + RECORD_SIZE)),
+    new ArrayBuffer(MOST_RECORDS * (iommufd_vevent_header.size + iommu_vevent_arm_smmuv3.size)),
   );
   readonly #view = new DataView(this.#bytes.buffer);
-  readonly #record = new Uint32Array(RECORD_SIZE / 4);
+  readonly #record = new Uint32Array(iommu_vevent_arm_smmuv3.size / 4);
   #sink: EventSink | undefined;
   #next = 0;
 
@@ -62,15 +64,15 @@ export class HostEvents implements Disposable {
   }
 
   #take(sizeBytes: number): void {
-    for (let at = 0; at + HEADER_SIZE <= sizeBytes;) {
-      const isLoss = (this.#view.getUint32(at, true) & LOST_EVENTS) !== 0;
+    for (let at = 0; at + iommufd_vevent_header.size <= sizeBytes;) {
+      const isLoss = (this.#view.getUint32(at, true) & IOMMU_VEVENTQ_FLAG.LOST_EVENTS) !== 0;
       this.#follow(this.#view.getUint32(at + 4, true), isLoss);
-      at += HEADER_SIZE;
+      at += iommufd_vevent_header.size;
       if (isLoss) continue;
       for (let i = 0; i < this.#record.length; i++) {
         this.#record[i] = this.#view.getUint32(at + 4 * i, true);
       }
-      at += RECORD_SIZE;
+      at += iommu_vevent_arm_smmuv3.size;
       this.passed++;
       this.#sink?.(this.#record);
     }

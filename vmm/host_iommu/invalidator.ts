@@ -6,8 +6,8 @@ import type { Features } from "../../hw/smmuv3/features.ts";
 import { SystemError } from "../../uapi/errno.ts";
 import type { Iommufd } from "../iommufd/iommufd.ts";
 import { COMMAND_WORDS, ForwardedCommands } from "./forwarded_command.ts";
+import { IOMMU_VIOMMU_INVALIDATE_DATA } from "../../uapi/iommufd/mod.ts";
 
-const IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3 = 1;
 const ENTRY_SIZE = COMMAND_WORDS * 4;
 /** Linux issues so many commands at once, each time with a CMD_SYNC of its own. */
 const BLOCK = 63;
@@ -58,7 +58,7 @@ export class Invalidator {
   #submit(first: number, count: number): number {
     const { errno, handled } = this.#iommufd.hwptInvalidate({
       hwptId: this.#viommuId,
-      dataType: IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3,
+      dataType: IOMMU_VIOMMU_INVALIDATE_DATA.ARM_SMMUV3,
       entryLength: ENTRY_SIZE,
       count,
       entries: first === 0 ? this.#bytes : this.#bytes.subarray(first * ENTRY_SIZE),

@@ -18,6 +18,7 @@ import { NestedTables, type Table } from "./nested_tables.ts";
 import { StageTwo } from "./stage_two.ts";
 import { COMMAND_WORDS } from "./forwarded_command.ts";
 import { keyOf, nestedVste } from "./vste.ts";
+import { IOMMU_VEVENTQ_TYPE, IOMMU_VIOMMU_TYPE } from "../../uapi/iommufd/mod.ts";
 
 /** An assigned device, and the StreamID that the guest knows it by. */
 export interface HostStream {
@@ -43,8 +44,6 @@ export interface NestedHostOptions {
   readonly repeats?: boolean;
 }
 
-const IOMMU_VIOMMU_TYPE_ARM_SMMUV3 = 1;
-const IOMMU_VEVENTQ_TYPE_ARM_SMMUV3 = 1;
 const EVENT_DEPTH = 1024;
 /** No object of iommufd has this id. */
 const NONE = 0;
@@ -90,7 +89,7 @@ export class NestedHost implements HostIommu, Disposable {
     const hwptId = this.stageTwo.id;
     this.#viommuId = iommufd.viommuAlloc({
       flags: 0,
-      type: IOMMU_VIOMMU_TYPE_ARM_SMMUV3,
+      type: IOMMU_VIOMMU_TYPE.ARM_SMMUV3,
       devId,
       hwptId,
     });
@@ -98,7 +97,7 @@ export class NestedHost implements HostIommu, Disposable {
     const queue = iommufd.veventqAlloc({
       flags: 0,
       viommuId: this.#viommuId,
-      type: IOMMU_VEVENTQ_TYPE_ARM_SMMUV3,
+      type: IOMMU_VEVENTQ_TYPE.ARM_SMMUV3,
       depth: EVENT_DEPTH,
     });
     stack.defer(() => this.#destroy(queue.id));

@@ -5,8 +5,7 @@
 import { SystemError } from "../../uapi/errno.ts";
 import type { Iommufd } from "../iommufd/iommufd.ts";
 import { ABORT_VSTE, BYPASS_VSTE, keyOf, type Vste } from "./vste.ts";
-
-const IOMMU_HWPT_DATA_ARM_SMMUV3 = 2;
+import { IOMMU_HWPT_DATA } from "../../uapi/iommufd/mod.ts";
 
 /** A nested HWPT. */
 export interface Table {
@@ -57,7 +56,7 @@ export class NestedTables implements Disposable {
       flags: 0,
       devId: this.#devId,
       ptId: this.#viommuId,
-      dataType: IOMMU_HWPT_DATA_ARM_SMMUV3,
+      dataType: IOMMU_HWPT_DATA.ARM_SMMUV3,
       data: new Uint8Array(vste.buffer),
     });
     const table = { id, key, users: 0 };

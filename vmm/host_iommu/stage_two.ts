@@ -7,11 +7,7 @@ import { SystemError } from "../../uapi/errno.ts";
 import type { Fd } from "../../uapi/fd.ts";
 import type { RamRange } from "../guest_ram_map.ts";
 import type { Iommufd } from "../iommufd/iommufd.ts";
-
-const IOMMU_HWPT_ALLOC_NEST_PARENT = 1;
-const IOMMU_IOAS_MAP_FIXED_IOVA = 1;
-const IOMMU_IOAS_MAP_WRITEABLE = 2;
-const IOMMU_IOAS_MAP_READABLE = 4;
+import { IOMMU_HWPT_ALLOC, IOMMU_HWPT_DATA, IOMMU_IOAS_MAP } from "../../uapi/iommufd/mod.ts";
 
 /** The stage 2 of one guest. */
 export class StageTwo implements Disposable {
@@ -30,10 +26,10 @@ export class StageTwo implements Disposable {
     this.#ioasId = iommufd.ioasAlloc();
     stack.defer(() => this.#destroy(this.#ioasId));
     this.id = iommufd.hwptAlloc({
-      flags: IOMMU_HWPT_ALLOC_NEST_PARENT,
+      flags: IOMMU_HWPT_ALLOC.NEST_PARENT,
       devId,
       ptId: this.#ioasId,
-      dataType: 0,
+      dataType: IOMMU_HWPT_DATA.NONE,
     });
     stack.defer(() => this.#destroy(this.id));
     this.#stack = stack.move();
@@ -42,8 +38,8 @@ export class StageTwo implements Disposable {
   /** Shows a range of `fd` to hardware, pinned until it is unmapped. Throws `SystemError`. */
   map({ gpa, sizeBytes, offset, writable }: RamRange, fd: Fd): void {
     this.#iommufd.ioasMapFile({
-      flags: IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_READABLE |
-        (writable ? IOMMU_IOAS_MAP_WRITEABLE : 0),
+      flags: IOMMU_IOAS_MAP.FIXED_IOVA | IOMMU_IOAS_MAP.READABLE |
+        (writable ? IOMMU_IOAS_MAP.WRITEABLE : 0),
       ioasId: this.#ioasId,
       fd: fd.number,
       start: BigInt(offset),

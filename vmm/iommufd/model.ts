@@ -30,15 +30,13 @@ import { ModelEventQueue } from "./model/event_queue.ts";
 import { ObjectTable, refuse } from "./model/objects.ts";
 import { type Hwpt, Ioas, NestedHwpt, PagingHwpt } from "./model/page_tables.ts";
 import { ModelVdevice, ModelViommu } from "./model/viommu.ts";
+import {
+  IOMMU_HWPT_ALLOC,
+  IOMMU_HWPT_FAULT_ID_VALID,
+  IOMMU_IOAS_MAP,
+} from "../../uapi/iommufd/mod.ts";
 
 const LAST = 0xffff_ffff_ffff_ffffn;
-const MAP_FIXED_IOVA = 1;
-const MAP_WRITEABLE = 2;
-const MAP_READABLE = 4;
-const HWPT_ALLOC_NEST_PARENT = 1;
-const HWPT_ALLOC_DIRTY_TRACKING = 2;
-const HWPT_FAULT_ID_VALID = 4;
-const HWPT_ALLOC_PASID = 8;
 const HWPT_ALLOC_FLAGS = 0xf;
 const MOST_VEVENTQ_DEPTH = 1 << 19;
 const MOST_INVALIDATIONS = 1 << 19;
@@ -149,7 +147,7 @@ export class ModelIommufd implements Iommufd {
     const pieces = source.cover(srcIova, length, call);
     const { table } = this.#ioas(dstIoasId, call);
     const rights = rightsOf(flags);
-    let at = flags & MAP_FIXED_IOVA ? dstIova : undefined;
+    let at = flags & IOMMU_IOAS_MAP.FIXED_IOVA ? dstIova : undefined;
     let first: bigint | undefined;
     for (const { area, from, to } of pieces) {
       const offset = area.offset + from - area.start;
@@ -192,28 +190,29 @@ export class ModelIommufd implements Iommufd {
     const parent = this.#objects.find(ptId);
     if (parent instanceof Ioas) {
       if ((flags & ~HWPT_ALLOC_FLAGS) !== 0) refuse(call, ERRNO.EOPNOTSUPP);
-      if (flags & HWPT_ALLOC_DIRTY_TRACKING) refuse(call, ERRNO.EOPNOTSUPP);
-      const isNestParent = (flags & HWPT_ALLOC_NEST_PARENT) !== 0;
-      if (isNestParent && flags & HWPT_FAULT_ID_VALID) refuse(call, ERRNO.EOPNOTSUPP);
-      const own = flags & ~HWPT_FAULT_ID_VALID;
+      if (flags & IOMMU_HWPT_ALLOC.DIRTY_TRACKING) refuse(call, ERRNO.EOPNOTSUPP);
+      const isNestParent = (flags & IOMMU_HWPT_ALLOC.NEST_PARENT) !== 0;
+      if (isNestParent && flags & IOMMU_HWPT_FAULT_ID_VALID) refuse(call, ERRNO.EOPNOTSUPP);
+      const own = flags & ~IOMMU_HWPT_FAULT_ID_VALID;
       const domain = driver.allocPaging(parent.table, own, data);
-      const isPasidCompatible = (flags & HWPT_ALLOC_PASID) !== 0;
+      const isPasidCompatible = (flags & IOMMU_HWPT_ALLOC.PASID) !== 0;
       return this.#finish(
         flags,
         faultId,
         () => new PagingHwpt(parent, domain, { isNestParent, isPasidCompatible }),
       );
     }
-    const isFitting = (flags & ~(HWPT_FAULT_ID_VALID | HWPT_ALLOC_PASID)) === 0 && hasData;
+    const isFitting = (flags & ~(IOMMU_HWPT_FAULT_ID_VALID | IOMMU_HWPT_ALLOC.PASID)) === 0 &&
+      hasData;
     if (parent instanceof PagingHwpt) {
       // The driver makes nested ones on a vIOMMU only.
       return refuse(call, ERRNO.EOPNOTSUPP);
     }
     if (!(parent instanceof ModelViommu)) return refuse(call, ERRNO.EINVAL);
     if (!isFitting) refuse(call, ERRNO.EOPNOTSUPP);
-    const own = flags & ~HWPT_FAULT_ID_VALID;
+    const own = flags & ~IOMMU_HWPT_FAULT_ID_VALID;
     const domain = parent.driver.allocNested(own, dataType, data!);
-    const isPasidCompatible = (flags & HWPT_ALLOC_PASID) !== 0;
+    const isPasidCompatible = (flags & IOMMU_HWPT_ALLOC.PASID) !== 0;
     return this.#finish(flags, faultId, () => new NestedHwpt(parent, domain, isPasidCompatible));
   }
 
@@ -316,7 +315,7 @@ export class ModelIommufd implements Iommufd {
   /** A HWPT that was asked for with a fault queue there is none of, is none. */
   #finish(flags: number, faultId: number | undefined, make: () => Hwpt): number {
     const hwpt = make();
-    if (flags & HWPT_FAULT_ID_VALID) {
+    if (flags & IOMMU_HWPT_FAULT_ID_VALID) {
       hwpt.release();
       refuse(`IOMMU_HWPT_ALLOC with fault queue ${faultId ?? 0}`, ERRNO.ENOENT);
     }
@@ -362,15 +361,23 @@ export class ModelIommufd implements Iommufd {
 
 /** The checks of all three ways to map that come before the IOAS is looked up. */
 function checkMap(flags: number, iova: bigint, length: bigint, call: string): void {
-  if ((flags & ~(MAP_FIXED_IOVA | MAP_WRITEABLE | MAP_READABLE)) !== 0) {
+  if (
+    (flags & ~(IOMMU_IOAS_MAP.FIXED_IOVA | IOMMU_IOAS_MAP.WRITEABLE | IOMMU_IOAS_MAP.READABLE)) !==
+      0
+  ) {
     refuse(call, ERRNO.EOPNOTSUPP);
   }
   if (iova >= LAST || length >= LAST) refuse(call, ERRNO.EOVERFLOW);
-  if ((flags & (MAP_WRITEABLE | MAP_READABLE)) === 0) refuse(call, ERRNO.EINVAL);
+  if ((flags & (IOMMU_IOAS_MAP.WRITEABLE | IOMMU_IOAS_MAP.READABLE)) === 0) {
+    refuse(call, ERRNO.EINVAL);
+  }
 }
 
 function rightsOf(flags: number): { readonly readable: boolean; readonly writable: boolean } {
-  return { readable: (flags & MAP_READABLE) !== 0, writable: (flags & MAP_WRITEABLE) !== 0 };
+  return {
+    readable: (flags & IOMMU_IOAS_MAP.READABLE) !== 0,
+    writable: (flags & IOMMU_IOAS_MAP.WRITEABLE) !== 0,
+  };
 }
 
 function insert(
@@ -383,6 +390,6 @@ function insert(
 ): bigint {
   const rights = rightsOf(flags);
   const pages: Pages = { source, length, writable: rights.writable, physical: undefined };
-  const fixed = flags & MAP_FIXED_IOVA ? iova : undefined;
+  const fixed = flags & IOMMU_IOAS_MAP.FIXED_IOVA ? iova : undefined;
   return table.insert(pages, 0n, length, fixed, rights, call);
 }

@@ -9,7 +9,7 @@ import { crc32 } from "node:zlib";
 import type { Features } from "../../hw/smmuv3/features.ts";
 
 /** Version of the format. A reader refuses another major one, and passes over what a newer minor one added. */
-export const VERSION = { major: 1, minor: 0 } as const;
+export const VERSION = { major: 1, minor: 1 } as const;
 
 /** The first line. */
 export interface TraceHeader {
@@ -19,6 +19,8 @@ export interface TraceHeader {
   readonly version: string;
   /** The device's features. */
   readonly features: Features;
+  /** The iommufd behind it, if any. */
+  readonly iommufd?: TraceIommufd;
   /** log2 of the sets of its TLB. */
   readonly log2tlbSets: number;
   /** log2 of the quads that a reader has to remember. */
@@ -35,6 +37,14 @@ export interface TraceHeader {
   readonly payload?: boolean;
 }
 
+/** What the iommufd of a recording was. */
+export interface TraceIommufd {
+  /** SMMU_IDR0 to IDR5, IIDR and AIDR of the SMMU behind it. */
+  readonly idrs: readonly number[];
+  /** StreamIDs of the devices bound to it, in that order. */
+  readonly streams: readonly number[];
+}
+
 /** A store or another thing that the device did during an operation, in order. */
 export type Output =
   /** It stored quads: address, bytes as hexadecimal, whether there was RAM. */
@@ -47,6 +57,17 @@ export type Output =
   | readonly ["irq", line: string]
   /** It sent a message to where no RAM is: address, data, whether something took it. */
   | readonly ["msi", gpa: number, data: number, ok: boolean];
+
+/**
+ * A call of iommufd: the ioctl's name, or `read` or `write` of a queue; its arguments, the error number or 0, the result.
+ * 64 bits and bytes are hexadecimal; a descriptor is the number of its file.
+ */
+export type IommufdCall = readonly [
+  name: string,
+  args: Readonly<Record<string, unknown>>,
+  errno: number,
+  result: unknown,
+];
 
 /**
  * What the guest had changed before a fetch: the number of the fetch within the operation, address, and quads as
@@ -64,6 +85,8 @@ export interface Effects {
   readonly path?: number;
   /** What it did, in order. */
   readonly out?: readonly Output[];
+  /** What was asked of iommufd, in order. */
+  readonly calls?: readonly IommufdCall[];
 }
 
 /** An operation at the doors. */
@@ -77,6 +100,19 @@ export type Operation =
     | { readonly op: "write"; readonly at: number; readonly bytes: string }
     | { readonly op: "read"; readonly at: number; readonly bytes: string }
     | { readonly op: "reset" }
+    /** The device and the hardware behind it were made; always the first. */
+    | { readonly op: "start" }
+    | {
+      readonly op: "ram-map";
+      readonly gpa: number;
+      readonly size: number;
+      readonly offset: number;
+      /** Which file: the first that is mapped is 0. */
+      readonly file: number;
+      readonly writable: boolean;
+      readonly ok: boolean;
+    }
+    | { readonly op: "ram-unmap"; readonly gpa: number; readonly size: number }
     | {
       readonly op: "dma-read" | "dma-write";
       readonly stream: number;

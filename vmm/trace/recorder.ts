@@ -6,7 +6,11 @@
 import { crc32 } from "node:zlib";
 import type { DmaPort, IrqLine, MmioDevice, MsiPort, Requester } from "../../hw/device.ts";
 import type { Entry, GuestMemory } from "../../hw/guest_memory.ts";
+import { statusOf } from "../../uapi/stat.ts";
+import type { RamMirror } from "../guest_ram_map.ts";
+import type { IommufdObserver } from "../iommufd/observed.ts";
 import { hashAddress, LineWriter, toHex, type TraceHeader } from "./format.ts";
+import { iommufdCall } from "./iommufd_call.ts";
 import { KnownMemory } from "./known_memory.ts";
 
 /** Where lines go. */
@@ -32,8 +36,11 @@ export class Recorder {
   /** Elements of the arrays, each with a comma before it. */
   #mem = "";
   #out = "";
+  #calls = "";
   #fetches = 0;
   #path = 0;
+  /** Files of guest RAM, by what tells them apart; a trace names them by number. */
+  readonly #files: string[] = [];
 
   /** Begins with the header; `now` gives the seconds since the recording began. */
   constructor(header: TraceHeader, sink: LineSink, now: () => number) {
@@ -128,6 +135,47 @@ export class Recorder {
     };
   }
 
+  /** What makes the device and the hardware behind it, before anything else happens. */
+  start<T>(make: () => T): T {
+    this.#begin();
+    const made = make();
+    this.#finish('"op":"start"');
+    return made;
+  }
+
+  /** Calls of iommufd. */
+  iommufd(): IommufdObserver {
+    return (name, args, errno, result) => {
+      const call = iommufdCall(name, args, errno, result, (fd) => this.#fileOf(fd));
+      this.#calls += `,${JSON.stringify(call)}`;
+    };
+  }
+
+  /** Hardware that sees guest RAM. */
+  ram(inner: RamMirror): RamMirror {
+    return {
+      map: (range, fd) => {
+        const { gpa, sizeBytes, offset, writable } = range;
+        this.#begin();
+        let ok = false;
+        try {
+          inner.map(range, fd);
+          ok = true;
+        } finally {
+          this.#finish(
+            `"op":"ram-map","gpa":${gpa},"size":${sizeBytes},"offset":${offset},` +
+              `"file":${this.#fileOf(fd.number)},"writable":${writable},"ok":${ok}`,
+          );
+        }
+      },
+      unmap: (range) => {
+        this.#begin();
+        inner.unmap(range);
+        this.#finish(`"op":"ram-unmap","gpa":${range.gpa},"size":${range.sizeBytes}`);
+      },
+    };
+  }
+
   /** An endpoint's way to memory. */
   dma(inner: DmaPort): DmaPort {
     return {
@@ -160,6 +208,12 @@ export class Recorder {
     };
   }
 
+  #fileOf(fd: number): number {
+    const { identity } = statusOf({ number: fd });
+    const known = this.#files.indexOf(identity);
+    return known >= 0 ? known : this.#files.push(identity) - 1;
+  }
+
   #begin(): void {
     this.#began = this.#now();
   }
@@ -172,10 +226,12 @@ export class Recorder {
     if (this.#mem !== "") text += `,"mem":[${this.#mem.slice(1)}]`;
     if (this.#fetches > 0) text += `,"fetches":${this.#fetches},"path":${this.#path}`;
     if (this.#out !== "") text += `,"out":[${this.#out.slice(1)}]`;
+    if (this.#calls !== "") text += `,"calls":[${this.#calls.slice(1)}]`;
     this.#sink(this.#lines.close(text));
     this.#operations++;
     this.#mem = "";
     this.#out = "";
+    this.#calls = "";
     this.#fetches = 0;
     this.#path = 0;
   }

@@ -12,6 +12,9 @@ export type Fields = Readonly<Record<string, unknown>>;
 const MOST_DMA_BYTES = 2 ** 26;
 const MOST_LOG2_KNOWN = 22;
 const MOST_LOG2_TLB_SETS = 20;
+/** SMMU_IDR0 to IDR5, IIDR, AIDR. */
+const IDR_COUNT = 8;
+const MOST_STREAMS = 4096;
 
 const HEX = /^[0-9a-f]+$/;
 const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
@@ -58,6 +61,14 @@ const OPERATIONS: Readonly<Record<string, Checker>> = {
   read: access,
   write: access,
   reset: () => undefined,
+  start: () => undefined,
+  "ram-map": ({ gpa, size, offset, file, writable, ok }) => {
+    const wrong = Object.entries({ gpa, size, offset, file }).find(([, value]) => !isCount(value));
+    if (wrong !== undefined) return wrong[0];
+    if (typeof writable !== "boolean") return "writable";
+    return typeof ok === "boolean" ? undefined : "ok";
+  },
+  "ram-unmap": ({ gpa, size }) => !isCount(gpa) ? "gpa" : isCount(size) ? undefined : "size",
   "dma-read": transfer,
   "dma-write": transfer,
   "dma-message": (operation) =>
@@ -89,7 +100,7 @@ function isChange(change: unknown): boolean {
  * only in a trace of a newer minor version.
  */
 export function wrongIn(operation: Fields, isNewer: boolean): string | undefined {
-  const { op, t, mem, fetches, path, out } = operation;
+  const { op, t, mem, fetches, path, out, calls } = operation;
   if (typeof op !== "string" || !Object.hasOwn(OPERATIONS, op)) {
     return isNewer && typeof op === "string" ? undefined : unknown("operation", op);
   }
@@ -99,7 +110,25 @@ export function wrongIn(operation: Fields, isNewer: boolean): string | undefined
   if (fetches !== undefined && !isCount(fetches)) return not("fetches", fetches);
   if (path !== undefined && !isCount(path, 0xffff_ffff)) return not("path", path);
   if (mem !== undefined && !(Array.isArray(mem) && mem.every(isChange))) return not("mem", mem);
+  if (calls !== undefined && !(Array.isArray(calls) && calls.every(isCall))) {
+    return not("calls", calls);
+  }
   return out === undefined ? undefined : wrongOutput(out);
+}
+
+function isCall(call: unknown): boolean {
+  if (!Array.isArray(call) || call.length !== 4) return false;
+  const [name, args, errno] = call;
+  return typeof name === "string" && typeof args === "object" && args !== null && isCount(errno);
+}
+
+function isIommufd(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  const { idrs, streams } = value as Fields;
+  const areWords = (list: unknown): boolean =>
+    Array.isArray(list) && list.every((word) => isCount(word, 0xffff_ffff));
+  return areWords(idrs) && areWords(streams) && (idrs as unknown[]).length === IDR_COUNT &&
+    (streams as unknown[]).length > 0 && (streams as unknown[]).length <= MOST_STREAMS;
 }
 
 function wrongOutput(out: unknown): string | undefined {
@@ -147,6 +176,8 @@ export function headerOf(
   if (!isCount(log2known, MOST_LOG2_KNOWN)) return { wrong: not("log2known", log2known) };
   if (typeof began !== "string") return { wrong: not("began", began) };
   if (!isWords(guest)) return { wrong: not("guest", guest) };
+  const { iommufd } = fields;
+  if (iommufd !== undefined && !isIommufd(iommufd)) return { wrong: not("iommufd", iommufd) };
   const found = featuresOf(fields["features"]);
   if (typeof found === "string") return { wrong: found };
   return { header: { ...fields as unknown as TraceHeader, features: found } };

@@ -22,11 +22,12 @@ import type { IoPagetable } from "./io_pagetable.ts";
 import { refuse } from "./objects.ts";
 import { StageTwoMemory } from "./stage_two_memory.ts";
 import { StageTwoPort } from "./stage_two_port.ts";
+import {
+  IOMMU_HW_INFO_TYPE,
+  IOMMU_HWPT_ALLOC,
+  IOMMU_VIOMMU_TYPE,
+} from "../../../uapi/iommufd/mod.ts";
 
-const HW_INFO_TYPE_ARM_SMMUV3 = 2;
-const VIOMMU_TYPE_ARM_SMMUV3 = 1;
-const HWPT_ALLOC_NEST_PARENT = 1;
-const HWPT_ALLOC_PASID = 8;
 /** Where the kernel maps doorbells for devices: MSI_IOVA_BASE of the driver. */
 const SW_MSI: IovaRange = { start: 0x0800_0000n, last: 0x080f_ffffn };
 const PAGE = 4096n;
@@ -62,7 +63,7 @@ export function goodHost(choice: Partial<Features> = {}): number[] {
 
 /** The driver. */
 export class ArmSmmuV3 implements Driver {
-  readonly hwInfoType = HW_INFO_TYPE_ARM_SMMUV3;
+  readonly hwInfoType = IOMMU_HW_INFO_TYPE.ARM_SMMUV3;
   readonly hwInfo: Uint8Array;
   readonly maxPasidLog2 = 0;
   readonly capabilities = 0n;
@@ -99,8 +100,8 @@ export class ArmSmmuV3 implements Driver {
   }
 
   allocPaging(table: IoPagetable, flags: number, data: Uint8Array | undefined): PagingDomain {
-    const isParent = flags === HWPT_ALLOC_NEST_PARENT;
-    const isKnown = flags === 0 || flags === HWPT_ALLOC_PASID || (isParent && this.#canNest);
+    const isParent = flags === IOMMU_HWPT_ALLOC.NEST_PARENT;
+    const isKnown = flags === 0 || flags === IOMMU_HWPT_ALLOC.PASID || (isParent && this.#canNest);
     if (!isKnown || data !== undefined) refuse("IOMMU_HWPT_ALLOC", ERRNO.EOPNOTSUPP);
     const memory = new StageTwoMemory(table, this.#options.memory);
     const bits = BigInt(isParent ? this.#features.oas : STAGE1_BITS);
@@ -110,13 +111,13 @@ export class ArmSmmuV3 implements Driver {
       attach: (device: DriverDevice) => {
         device.leave?.();
         device.leave = undefined;
-        device.port = new StageTwoPort(memory, device.msi, this.#options.observer);
+        device.port = new StageTwoPort(memory, device.messages, this.#options.observer);
       },
     };
   }
 
   allocViommu(type: number, _parent: PagingDomain, table: IoPagetable): DriverViommu {
-    if (type !== VIOMMU_TYPE_ARM_SMMUV3 || !this.#canNest) {
+    if (type !== IOMMU_VIOMMU_TYPE.ARM_SMMUV3 || !this.#canNest) {
       refuse("IOMMU_VIOMMU_ALLOC", ERRNO.EOPNOTSUPP);
     }
     const { memory, observer, log2tlbSets = 10 } = this.#options;

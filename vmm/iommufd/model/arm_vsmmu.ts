@@ -23,10 +23,12 @@ import { type ArmCommandRules, isTaken, namesStream, streamOf } from "./arm_comm
 import type { Domain, DriverDevice, DriverViommu } from "./driver.ts";
 import { refuse } from "./objects.ts";
 import type { StageTwoMemory } from "./stage_two_memory.ts";
+import {
+  IOMMU_HWPT_DATA,
+  IOMMU_VEVENTQ_TYPE,
+  IOMMU_VIOMMU_INVALIDATE_DATA,
+} from "../../../uapi/iommufd/mod.ts";
 
-const HWPT_DATA_ARM_SMMUV3 = 2;
-const INVALIDATE_DATA_ARM_SMMUV3 = 1;
-const VEVENTQ_TYPE_ARM_SMMUV3 = 1;
 const VSTE_SIZE = 16;
 const COMMAND_SIZE = 16;
 /** Linux issues so many commands at once. */
@@ -114,7 +116,9 @@ export class ArmVsmmu implements DriverViommu {
   allocNested(flags: number, dataType: number, data: Uint8Array): Domain {
     const call = "IOMMU_HWPT_ALLOC";
     if (flags !== 0) refuse(call, ERRNO.EOPNOTSUPP);
-    if (dataType !== HWPT_DATA_ARM_SMMUV3 || data.length !== VSTE_SIZE) refuse(call, ERRNO.EINVAL);
+    if (dataType !== IOMMU_HWPT_DATA.ARM_SMMUV3 || data.length !== VSTE_SIZE) {
+      refuse(call, ERRNO.EINVAL);
+    }
     const vste = new Uint32Array(data.slice().buffer);
     if (get(vste, STE.V) === 0) vste.fill(0);
     if (vste.some((word, i) => (word & ~VSTE_MASK[i]) !== 0)) refuse(call, ERRNO.EIO);
@@ -133,7 +137,7 @@ export class ArmVsmmu implements DriverViommu {
     count: number,
     entries: Uint8Array,
   ): InvalidateResult {
-    if (dataType !== INVALIDATE_DATA_ARM_SMMUV3 || count === 0) {
+    if (dataType !== IOMMU_VIOMMU_INVALIDATE_DATA.ARM_SMMUV3 || count === 0) {
       return { errno: ERRNO.EINVAL, handled: 0 };
     }
     const commands = new Uint32Array(count * COMMAND_SIZE / 4);
@@ -176,7 +180,12 @@ export class ArmVsmmu implements DriverViommu {
     this.#vstes.set(streamId, vste);
     this.#translator.contexts.invalidateStreams(streamId, 1);
     if (virtId !== undefined) this.#names.set(streamId, Number(virtId & 0xffff_ffffn));
-    device.port = new TranslatedDma(this.#translator, this.#memory, device.msi, this.#observer);
+    device.port = new TranslatedDma(
+      this.#translator,
+      this.#memory,
+      device.messages,
+      this.#observer,
+    );
     device.leave = (): void => {
       this.#vstes.delete(streamId);
       this.#names.delete(streamId);
@@ -208,6 +217,6 @@ export class ArmVsmmu implements DriverViommu {
     const streamId = this.#names.get(get(record.words, RECORD.StreamID));
     if (streamId === undefined) return;
     set(record.words, RECORD.StreamID, streamId);
-    this.events?.(VEVENTQ_TYPE_ARM_SMMUV3, record.bytes);
+    this.events?.(IOMMU_VEVENTQ_TYPE.ARM_SMMUV3, record.bytes);
   }
 }

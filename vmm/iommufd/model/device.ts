@@ -14,7 +14,9 @@ const CALL = "VFIO_DEVICE_ATTACH_IOMMUFD_PT";
 export class ModelDevice extends ModelObject implements DriverDevice {
   readonly driver: Driver;
   readonly streamId: number;
+  /** Where its messages go, as long as somebody takes them. */
   msi: MsiPort | undefined;
+  readonly messages: MsiPort = { send: (gpa, data) => this.msi?.send(gpa, data) ?? false };
   port: DmaPort | undefined;
   leave: (() => void) | undefined;
   /** Its name at a vIOMMU. */

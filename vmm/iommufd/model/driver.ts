@@ -19,8 +19,8 @@ export interface PagingDomain extends Domain, DomainShape {}
 export interface DriverDevice {
   /** What tells it from others on the bus: a StreamID. */
   readonly streamId: number;
-  /** Takes its messages. */
-  readonly msi: MsiPort | undefined;
+  /** Takes its messages to where no RAM is. */
+  readonly messages: MsiPort;
   /** Its way to memory; undefined while it is blocked. */
   port: DmaPort | undefined;
   /** Called when it is attached elsewhere. */

@@ -128,6 +128,7 @@ class Watcher implements Observer {
   /** An operation that has been replayed. */
   operation(operation: Operation): void {
     this.#count(operation.op);
+    for (const [name] of operation.calls ?? []) this.#count(`iommufd ${name}`);
     switch (operation.op) {
       case "reset":
         this.#cr0[0] = 0;

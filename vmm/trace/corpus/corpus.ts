@@ -7,6 +7,7 @@
  */
 import { EnvironmentError } from "../../environment_error.ts";
 import { provision } from "../../provision/provision.ts";
+import type { IommufdKind } from "../../machine.ts";
 import { type MicrovmOptions, runMicrovm } from "../../microvm.ts";
 import { type Behaviour, behaviourOf, compareBehaviours, DivergedError } from "./behaviour.ts";
 import { openTrace } from "../trace_file.ts";
@@ -21,9 +22,18 @@ export interface CorpusEntry {
   /** Added to the guest kernel's command line. */
   readonly append: string;
   readonly actions: readonly string[];
+  /** What is behind the SMMU. */
+  readonly iommufd: IommufdKind;
 }
 
-const STRICT = { kernel: "7.3", cpuCount: 2, append: "", actions: ["disk"] } as const;
+const STRICT = {
+  kernel: "7.3",
+  cpuCount: 2,
+  append: "",
+  actions: ["disk"],
+  iommufd: "none",
+} as const;
+const NESTED = { ...STRICT, iommufd: "model" } as const;
 
 /** The corpus. */
 export const CORPUS: readonly CorpusEntry[] = [
@@ -36,6 +46,11 @@ export const CORPUS: readonly CorpusEntry[] = [
   { ...STRICT, name: "linux-7.3-reboot", actions: ["disk", "reboot", "disk"] },
   { ...STRICT, name: "linux-7.3-16k", kernel: "7.3-16k" },
   { ...STRICT, name: "linux-6.12-strict", kernel: "6.12" },
+  { ...NESTED, name: "linux-7.3-nested" },
+  { ...NESTED, name: "linux-7.3-nested-fault", actions: ["fault", "disk"] },
+  { ...NESTED, name: "linux-7.3-nested-domains", actions: ["domains", "disk"] },
+  { ...NESTED, name: "linux-7.3-nested-reboot", actions: ["disk", "reboot", "disk"] },
+  { ...NESTED, name: "linux-7.3-nested-lazy", append: "iommu.strict=0" },
 ];
 
 /** The corpus' files may have so many bytes together. */
@@ -138,7 +153,7 @@ async function isRepeated(
 }
 
 function optionsOf(
-  { kernel, cpuCount, append, actions }: CorpusEntry,
+  { kernel, cpuCount, append, actions, iommufd }: CorpusEntry,
 ): Omit<MicrovmOptions, "record" | "progress" | "signal"> {
   return {
     parts: { kernel },
@@ -148,6 +163,7 @@ function optionsOf(
     actions,
     benchMiB: 0,
     interrupts: "msix",
+    iommufd,
     interactive: false,
     timeoutSeconds: TIMEOUT_S,
     console: () => {},

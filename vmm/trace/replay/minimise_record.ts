@@ -8,6 +8,7 @@ import { SmmuV3 } from "../../../hw/smmuv3/smmuv3.ts";
 import { type Change, fromHex, type Operation, type Output, type TraceHeader } from "../format.ts";
 import { Recorder } from "../recorder.ts";
 import type { DeviceMaker } from "./replayer.ts";
+import { requesterOf } from "./replayer_requester.ts";
 
 /** Guest memory as a trace tells of it; where it does not, there is none. */
 class ToldMemory implements GuestMemory {
@@ -119,11 +120,12 @@ function perform({ registers, dma, reset }: Doors, operation: Operation): void {
       return registers.read(operation.at, new Uint8Array(operation.bytes.length / 2));
     case "write":
       return registers.write(operation.at, fromHex(operation.bytes));
+    case "start":
+    case "ram-map":
+    case "ram-unmap":
+      return;
   }
-  const digits = operation.iova.slice(2).padStart(16, "0");
-  const lo = parseInt(digits.slice(8), 16);
-  const hi = parseInt(digits.slice(0, 8), 16);
-  const requester = { streamId: operation.stream, substreamId: operation.substream ?? -1 };
+  const [requester, lo, hi] = requesterOf(operation);
   if (operation.op === "dma-message") dma.message(requester, lo, hi, operation.data);
   else if (operation.op === "dma-read") dma.read(requester, lo, hi, new Uint8Array(operation.size));
   else dma.write(requester, lo, hi, new Uint8Array(operation.size));

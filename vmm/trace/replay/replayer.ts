@@ -3,7 +3,7 @@
  * @module
  */
 import { crc32 } from "node:zlib";
-import type { MmioDevice, Requester } from "../../../hw/device.ts";
+import type { DmaPort, MmioDevice } from "../../../hw/device.ts";
 import type { Entry, GuestMemory } from "../../../hw/guest_memory.ts";
 import type { Observer } from "../../../hw/smmuv3/observer.ts";
 import { SmmuV3, type SmmuV3Snapshot } from "../../../hw/smmuv3/smmuv3.ts";
@@ -19,10 +19,12 @@ import {
 } from "../format.ts";
 import { KnownMemory } from "../known_memory.ts";
 import { compareOutputs, type Difference } from "./replayer_compare.ts";
+import { type Beside, ReplayHardware, UNKNOWABLE } from "./replayer_hardware.ts";
 import { CommandHistory } from "./replayer_history.ts";
+import { requesterOf } from "./replayer_requester.ts";
+import { withRegisters } from "./replayer_registers.ts";
 
 const NONE: readonly never[] = [];
-
 export type { Difference } from "./replayer_compare.ts";
 
 /** The device that is replayed against; `smmu` is what a maker of variants may wrap. */
@@ -58,6 +60,7 @@ export class Replayer {
   /** The commands that were consumed last. */
   readonly history: CommandHistory = new CommandHistory();
   readonly #device: SmmuV3;
+  readonly #hardware: ReplayHardware | undefined;
   readonly #known: KnownMemory;
   readonly #before = new Uint32Array(MOVING.length);
   #line = 1;
@@ -75,17 +78,30 @@ export class Replayer {
   /** What the payload was, where it was recorded. */
   #payload: Uint8Array | undefined;
 
-  /** A fresh device of the header's features. */
-  constructor(header: TraceHeader, make: DeviceMaker = (options) => new SmmuV3(options)) {
+  /** A fresh device of the header's features, with the hardware of the header, and `beside` it another iommufd. */
+  constructor(
+    header: TraceHeader,
+    make: DeviceMaker = (options) => new SmmuV3(options),
+    beside?: Beside,
+  ) {
     this.#known = new KnownMemory(header.log2known);
+    const { iommufd } = header;
+    this.#hardware = iommufd && new ReplayHardware({ ...header, iommufd }, this.#memory(), beside);
     this.#device = make({
       memory: this.#memory(),
+      host: this.#hardware?.host,
       features: header.features,
       log2tlbSets: header.log2tlbSets,
       lines: { eventq: this.#wire("eventq"), gerror: this.#wire("gerror") },
       msi: { send: (gpa, data) => this.#answer(["msi", gpa, data >>> 0, false]) },
       observer: this.#observer(),
     });
+    this.#hardware?.host.listen((words) => this.#device.hostEvent(words));
+  }
+
+  /** Takes the hardware down, if there is any. */
+  end(): void {
+    this.#hardware?.end();
   }
 
   /** The device that is replayed against. */
@@ -129,6 +145,8 @@ export class Replayer {
     change: (snapshot: SmmuV3Snapshot) => SmmuV3Snapshot,
     isKept: boolean = false,
   ): readonly Difference[] {
+    // The state of hardware is no part of a snapshot: nothing can be said about it.
+    if (this.#hardware !== undefined) return UNKNOWABLE;
     const after = this.#device.snapshot();
     const { result, out, fetches, unknown } = this.outcome;
     const registers = withRegisters(after.registers, MOVING.map((at, i) => [at, this.#before[i]]));
@@ -190,13 +208,18 @@ export class Replayer {
     this.#expected = operation.out ?? NONE;
     const done = this.#do(operation);
     this.#learnRest();
-    if (done === undefined) return NONE;
+    if (done === undefined) {
+      this.#hardware?.forget();
+      return NONE;
+    }
+    const calls = this.#hardware?.compare(operation.calls) ?? NONE;
     const [expected, got] = done;
     this.#result = got;
     const isSame = expected === got && this.#unknown === undefined &&
       (operation.fetches ?? 0) === this.#fetches.length && (operation.path ?? 0) === this.#path &&
       this.#expected.length === 0 && this.#out.length === 0;
-    return isSame ? NONE : this.#differences(operation, expected, got);
+    if (isSame) return calls;
+    return [...this.#differences(operation, expected, got), ...calls];
   }
 
   #differences(operation: Operation, expected: unknown, got: unknown): readonly Difference[] {
@@ -259,19 +282,36 @@ export class Replayer {
           this.#payload = Uint8Array.fromBase64(payload);
           if (operation.op === "dma-write") bytes.set(this.#payload);
         }
-        const [requester, lo, hi] = who(operation);
+        const [requester, lo, hi] = requesterOf(operation);
+        const dma = this.#port(operation.stream);
         const ok = operation.op === "dma-read"
-          ? device.dma.read(requester, lo, hi, bytes)
-          : device.dma.write(requester, lo, hi, bytes);
+          ? dma.read(requester, lo, hi, bytes)
+          : dma.write(requester, lo, hi, bytes);
         return [operation.ok, ok];
       }
       case "dma-message": {
-        const [requester, lo, hi] = who(operation);
-        return [operation.ok, device.dma.message(requester, lo, hi, operation.data)];
+        const [requester, lo, hi] = requesterOf(operation);
+        return [
+          operation.ok,
+          this.#port(operation.stream).message(requester, lo, hi, operation.data),
+        ];
       }
+      case "ram-map":
+        return [operation.ok, this.#hardware?.map(operation) ?? operation.ok];
+      case "start":
+      case "ram-unmap":
+        if (operation.op === "ram-unmap") this.#hardware?.unmap(operation);
+        return [undefined, undefined];
       default:
         return undefined;
     }
+  }
+
+  /** The way of an endpoint: through hardware where the recording had it. */
+  #port(streamId: number): DmaPort {
+    const send = (gpa: number, data: number): boolean =>
+      this.#answer(["msi", gpa, data >>> 0, false]);
+    return this.#hardware?.port(streamId, send) ?? this.#device.dma;
   }
 
   /** Memory as the recording found it. */
@@ -356,23 +396,4 @@ export class Replayer {
     this.#out.push([...output.slice(0, -1), ok] as unknown as Output);
     return ok;
   }
-}
-
-function withRegisters(
-  registers: SmmuV3Snapshot["registers"],
-  changes: readonly (readonly [offset: number, value: number])[],
-): SmmuV3Snapshot["registers"] {
-  return [...new Map([...registers, ...changes])];
-}
-
-function who(
-  operation: { stream: number; substream?: number; iova: string },
-): [Requester, number, number] {
-  const requester = { streamId: operation.stream, substreamId: operation.substream ?? -1 };
-  const iova = Number(operation.iova);
-  if (iova <= Number.MAX_SAFE_INTEGER) {
-    return [requester, iova >>> 0, Math.floor(iova / 0x1_0000_0000)];
-  }
-  const digits = operation.iova.slice(2).padStart(16, "0");
-  return [requester, parseInt(digits.slice(8), 16), parseInt(digits.slice(0, 8), 16)];
 }
