@@ -43,6 +43,7 @@ const KINDS: readonly (readonly [RegExp, string])[] = [
   [/^smmu\./, "Arm SMMU"],
   [/^dmar\d/, "Intel VT-d"],
   [/^ivhd\d/, "AMD IOMMU"],
+  [/^iommufd_selftest/, "mock of iommufd's self-tests"],
 ];
 
 /** The IOMMUs that the kernel drives. */

@@ -132,7 +132,7 @@ function deviceLines(facts: Facts, verdict: DeviceVerdict): string[] {
       : [["Node", `${device.cdev.path}, ${device.cdev.state}`] as const],
     ...device.iommu === undefined ? [] : [["IOMMU", device.iommu] as const],
     ...group === undefined ? [] : groupRows(group),
-    ...examination === undefined ? [] : examinationRows(examination),
+    ...examination === undefined ? [] : examinationRows(examination, facts.examinations),
     ...guest === undefined ? [] : [["Guest", featureText(guest.features)] as const],
     ...(guest?.differences ?? []).map(({ message }) => ["Note", message] as const),
   ];
@@ -153,7 +153,10 @@ function groupRows({ id, type, members, reserved }: Group): (readonly [string, s
   ];
 }
 
-function examinationRows(examination: Examination): (readonly [string, string])[] {
+function examinationRows(
+  examination: Examination,
+  all: readonly Examination[],
+): (readonly [string, string])[] {
   const { identity, maxPasidLog2, capabilities = 0, ranges, alignment, steps } = examination;
   const dirty = (capabilities & HW_CAP.DIRTY_TRACKING) !== 0
     ? "of stage 1, never while nested"
@@ -163,7 +166,7 @@ function examinationRows(examination: Examination): (readonly [string, string])[
     : "cannot be used";
   return [
     ["Steps", STEPS.filter((step) => step in steps).map((s) => `${s} ${steps[s]}`).join(", ")],
-    ...identity === undefined ? [] : identityRows(identity),
+    ...identity === undefined ? [] : identityRows(identity, all),
     ...maxPasidLog2 === undefined ? [] : [
       ["PASIDs", maxPasidLog2 === 0 ? "none" : `${maxPasidLog2} bits`] as const,
       ["ATS", ats] as const,
@@ -177,8 +180,17 @@ function examinationRows(examination: Examination): (readonly [string, string])[
   ];
 }
 
-/** Raw registers, and the fields that are not 0. */
-function identityRows({ flags, idr, iidr, aidr }: HostIdentity): (readonly [string, string])[] {
+/** Raw registers, and the fields that are not 0: in full for the first device that has them. */
+function identityRows(
+  identity: HostIdentity,
+  all: readonly Examination[],
+): (readonly [string, string])[] {
+  const text = JSON.stringify(identity);
+  const first = all.find((each) => JSON.stringify(each.identity) === text);
+  if (first !== undefined && first.identity !== identity) {
+    return [["SMMU", `as that of ${first.address}`]];
+  }
+  const { flags, idr, iidr, aidr } = identity;
   const hex = (word: number): string => `0x${word.toString(16).padStart(8, "0")}`;
   const rows = FIELDS.map(([index, fields]) => {
     const words = Uint32Array.of(idr[index]);
@@ -187,7 +199,21 @@ function identityRows({ flags, idr, iidr, aidr }: HostIdentity): (readonly [stri
     return [`IDR${index}`, `${hex(idr[index])}  ${set.join(" ")}`] as const;
   });
   const repeat = (flags & 1) === 1 ? "; TLBI and CFGI must be sent twice" : "";
-  return [...rows, ["IIDR", `${hex(iidr)}, AIDR ${hex(aidr)}${repeat}`]];
+  return [
+    ...rows,
+    ["IIDR", `${hex(iidr)}, AIDR ${hex(aidr)}${repeat}`],
+    ["Pages", pageSizes(Uint32Array.of(idr[5]))],
+  ];
+}
+
+/** Pages and blocks that hardware can map, by granule. */
+function pageSizes(idr5: Uint32Array): string {
+  const sizes: readonly (readonly [Field, string])[] = [
+    [IDR5.GRAN4K, "4 KiB 2 MiB 1 GiB"],
+    [IDR5.GRAN16K, "16 KiB 32 MiB"],
+    [IDR5.GRAN64K, "64 KiB 512 MiB"],
+  ];
+  return sizes.filter(([field]) => get(idr5, field) === 1).map(([, text]) => text).join(", ");
 }
 
 /** What a guest would see, by the manual's names. */
