@@ -6,11 +6,15 @@ import { type Divergence, divergenceLines } from "../trace/replay/divergence.ts"
 import { type RunOptions, runReplay, type RunResult } from "../trace/replay/replayer_run.ts";
 import { parseSnapshot, snapshotText } from "../trace/replay/replayer_snapshot.ts";
 import { openTrace, TraceError } from "../trace/trace_file.ts";
+import type { Disagreement } from "../iommufd/twin.ts";
+import type { TraceHeader } from "../trace/format.ts";
+import { KernelBeside } from "../trace/replay/kernel_beside.ts";
 import { DEVICE_FLAG, deviceOf } from "./device_flag.ts";
 import { type Command, EXIT, type Io, UsageError, type Values } from "./command.ts";
 
 /** The last line that a trace may have. */
 const LAST_LINE = Number.MAX_SAFE_INTEGER;
+const MOST_SHOWN = 10;
 
 /** The command. */
 export const replay: Command = {
@@ -24,6 +28,16 @@ export const replay: Command = {
     snapshot: { value: "PATH", help: "Write the state of the replay at its end, or at --until" },
     "from-snapshot": { value: "PATH", help: "Begin with such a state instead of a fresh device" },
     ...DEVICE_FLAG,
+    iommufd: {
+      value: "KIND",
+      help:
+        "What is asked where a trace has an iommufd: model (default), or kernel, this machine's too",
+    },
+    devices: {
+      value: "PATH,…",
+      help:
+        "VFIO devices for --iommufd kernel, such as /dev/vfio/devices/vfio0, one for each stream",
+    },
     json: { help: "Print the result as one JSON object" },
   },
   run: runCommand,
@@ -32,6 +46,8 @@ export const replay: Command = {
 /** What came of one file. */
 interface FileResult extends RunResult {
   readonly file: string;
+  /** Where the kernel answered otherwise than the model. */
+  readonly disagreements: readonly Disagreement[];
   readonly seconds: number;
 }
 
@@ -61,7 +77,10 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   }
   if (values.on("json")) io.out(JSON.stringify(jsonOf(results), undefined, 2));
   if (results.some(({ damage }) => damage !== undefined)) return EXIT.environment;
-  return results.every(({ kinds }) => kinds.length === 0) ? EXIT.ok : EXIT.failed;
+  const isSame = results.every(({ kinds, disagreements }) =>
+    kinds.length === 0 && disagreements.length === 0
+  );
+  return isSame ? EXIT.ok : EXIT.failed;
 }
 
 async function replayFile(
@@ -77,14 +96,50 @@ async function replayFile(
     ? undefined
     : parseSnapshot(await Deno.readTextFile(path), path, header);
   const onLine = progress(file, io);
-  const { result, replayer } = await runReplay(header, operations, { ...plan, from, onLine });
+  using beside = besideOf(values, header, file);
+  const { result, replayer } = await runReplay(header, operations, {
+    ...plan,
+    from,
+    onLine,
+    beside,
+  });
   const to = values.text("snapshot");
   if (to !== undefined) await Deno.writeTextFile(to, snapshotText(header, replayer.snapshot()));
-  return { ...result, file, seconds: (performance.now() - began) / 1000 };
+  const disagreements = beside?.disagreements ?? [];
+  return { ...result, file, disagreements, seconds: (performance.now() - began) / 1000 };
+}
+
+/** The kernel's iommufd, where that is asked for. */
+function besideOf(
+  values: Values,
+  { iommufd }: TraceHeader,
+  file: string,
+): KernelBeside | undefined {
+  if (values.choice("iommufd", "model", ["model", "kernel"]) === "model") return undefined;
+  if (iommufd === undefined) {
+    throw new UsageError(
+      `Cannot use --iommufd kernel with ${file}: it was recorded without iommufd`,
+    );
+  }
+  const devices = (values.text("devices") ?? "").split(",").filter((path) => path !== "");
+  if (devices.length !== iommufd.streams.length) {
+    throw new UsageError(
+      `Cannot use --devices with ${devices.length} paths: ${file} has ${iommufd.streams.length} streams`,
+    );
+  }
+  return new KernelBeside(devices);
 }
 
 function unreadable(file: string, damage: Error): FileResult {
-  const nothing = { operations: 0, line: 0, kinds: [], passedOver: 0, around: [], seconds: 0 };
+  const nothing = {
+    operations: 0,
+    line: 0,
+    kinds: [],
+    passedOver: 0,
+    around: [],
+    seconds: 0,
+    disagreements: [],
+  };
   return { ...nothing, file, damage };
 }
 
@@ -117,16 +172,32 @@ function resultLines(result: FileResult): string[] {
     ? "nothing was compared"
     : `identical, ${Math.round(operations / seconds)} a second`;
   const end = damage === undefined ? "" : `, up to line ${line}`;
+  for (const { number, call, first, second } of result.disagreements.slice(0, MOST_SHOWN)) {
+    lines.push(`iommufd call ${number}: ${call}`, `  model ${first}, kernel ${second}`);
+  }
   return [...lines, `${file}: ${operations} operations, ${said}${before}${end}`];
 }
 
 function jsonOf(results: readonly FileResult[]): unknown {
   const files = results.map((result) => {
     const { file, operations, line, seconds, kinds, passedOver, around, damage } = result;
-    const ok = kinds.length === 0 && damage === undefined;
+    const { disagreements } = result;
+    const ok = kinds.length === 0 && damage === undefined && disagreements.length === 0;
     const divergence: Divergence | null = kinds[0]?.first ?? null;
     const error = damage?.message ?? null;
-    return { file, ok, operations, line, seconds, error, divergence, kinds, passedOver, around };
+    return {
+      file,
+      ok,
+      operations,
+      line,
+      seconds,
+      error,
+      divergence,
+      kinds,
+      passedOver,
+      around,
+      disagreements,
+    };
   });
   return { ok: files.every(({ ok }) => ok), files };
 }

@@ -8,6 +8,7 @@ import { type Divergence, divergenceOf, type Found } from "./divergence.ts";
 import { operationText, wordsOf } from "./explain.ts";
 import type { Operation, TraceHeader } from "../format.ts";
 import { type DeviceMaker, Replayer, type ReplaySnapshot } from "./replayer.ts";
+import type { Beside } from "./replayer_hardware.ts";
 import { TraceError, type TraceLine } from "../trace_file.ts";
 
 /** What to do. */
@@ -22,6 +23,8 @@ export interface RunOptions {
   readonly from?: ReplaySnapshot | undefined;
   /** Makes the device. */
   readonly make?: DeviceMaker | undefined;
+  /** Another iommufd beside the model, where the recording has one. */
+  readonly beside?: Beside | undefined;
   /** Called for each line; may throw to end the run. */
   readonly onLine?: (line: number) => void;
 }
@@ -62,7 +65,7 @@ export async function runReplay(
   lines: AsyncIterable<TraceLine> | Iterable<TraceLine>,
   options: RunOptions = {},
 ): Promise<{ result: RunResult; replayer: Replayer }> {
-  const replayer = new Replayer(header, options.make);
+  const replayer = new Replayer(header, options.make, options.beside);
   if (options.from !== undefined) restore(replayer, options.from);
   const begin = options.from?.line ?? 1;
   const { seek = 0, until = Infinity } = options;
@@ -105,6 +108,7 @@ export async function runReplay(
     if (!(error instanceof TraceError)) throw error;
     result.damage = error;
   }
+  replayer.end();
   return { result, replayer };
 }
 
