@@ -4,12 +4,12 @@ import { Poller } from "../../uapi/poll.ts";
 import {
   AT,
   eventWords,
-  NestedGuest,
+  KernelGuest,
   PCI_CLASS,
   RAM_GPA,
   vfioPath,
   VSTE,
-} from "../support/nested_guest.ts";
+} from "../support/kernel_guest.ts";
 import { Nvme, until } from "../support/nvme.ts";
 
 const STREAM = 0x456;
@@ -19,9 +19,9 @@ const COMPLETIONS = { at: AT.FREE + 0x1000, iova: 0x7000 };
 const DATA = { at: AT.FREE + 0x2000, iova: 0x9000 };
 
 /** A guest with the disk and its driver, which is stopped before the device is closed. */
-function disk(poller?: Poller): { made: NestedGuest; nvme: Nvme; [Symbol.dispose](): void } {
+function disk(poller?: Poller): { made: KernelGuest; nvme: Nvme; [Symbol.dispose](): void } {
   using stack = new DisposableStack();
-  const made = stack.use(new NestedGuest(vfioPath(PCI_CLASS.NVME), STREAM, poller));
+  const made = stack.use(new KernelGuest(vfioPath(PCI_CLASS.NVME), STREAM, poller));
   const nvme = stack.use(new Nvme(made.device.vfio));
   for (const { at, iova } of [QUEUE, COMPLETIONS, DATA]) made.map(iova, at);
   const kept = stack.move();
@@ -30,7 +30,7 @@ function disk(poller?: Poller): { made: NestedGuest; nvme: Nvme; [Symbol.dispose
 
 /** Has the disk identify itself; its queues and its answer are where `addresses` say. */
 async function identify(
-  made: NestedGuest,
+  made: KernelGuest,
   nvme: Nvme,
   addresses: { queue: number; completions: number; data: number },
 ): Promise<string> {

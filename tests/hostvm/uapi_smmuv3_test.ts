@@ -2,13 +2,13 @@
 import { assertEquals, assertNotEquals } from "@std/assert";
 import { openDescriptors } from "../support/shared_pages.ts";
 import { refusal } from "../support/mock_test.ts";
-import { NestedGuest, PCI_CLASS, vfioPath, VSTE } from "../support/nested_guest.ts";
+import { KernelGuest, PCI_CLASS, vfioPath, VSTE } from "../support/kernel_guest.ts";
 
 const STREAM = 0x123;
 const SID = BigInt(STREAM) << 32n;
 
-function guest(): NestedGuest {
-  return new NestedGuest(vfioPath(PCI_CLASS.ETHERNET), STREAM);
+function guest(): KernelGuest {
+  return new KernelGuest(vfioPath(PCI_CLASS.ETHERNET), STREAM);
 }
 
 Deno.test("the hardware tells its ID registers, and a VF that it is a PCI function", () => {
@@ -43,7 +43,7 @@ Deno.test("one device is bound once, and to an iommufd", () => {
   const told = refusal(() => made.iommufd.bindVfio(path));
   assertEquals(told, `VFIO_DEVICE_BIND_IOMMUFD on ${path}: EINVAL`);
   const other = vfioPath(PCI_CLASS.ETHERNET, 1);
-  using stray = new NestedGuest(other, 1);
+  using stray = new KernelGuest(other, 1);
   assertEquals(
     refusal(() => stray.device.vfio.bind(-1)),
     `VFIO_DEVICE_BIND_IOMMUFD on ${other}: EINVAL`,

@@ -6,7 +6,7 @@ import { VfioDevice } from "../../uapi/vfio/vfio_device.ts";
 import { KernelIommufd } from "../../vmm/iommufd/kernel.ts";
 import type { KernelDevice } from "../../vmm/iommufd/kernel_device.ts";
 import { refusal } from "../support/mock_test.ts";
-import { PCI_CLASS, vfioPath } from "../support/nested_guest.ts";
+import { PCI_CLASS, vfioPath } from "../support/kernel_guest.ts";
 import { openDescriptors } from "../support/shared_pages.ts";
 
 const PATH = vfioPath(PCI_CLASS.NVME);

@@ -1,141 +1,135 @@
 /**
- * What a guest and its VMM set up for nested translation on a real Arm SMMUv3: memory, a context descriptor, tables of
- * stage 1, and the objects of iommufd below. IHI 0070 §5.4; DDI 0487 D8.3.
+ * A guest whose endpoints are devices of the model: its SMMU hands its tables to an iommufd in this process.
  * @module
  */
-import type { Poller } from "../../uapi/poll.ts";
-import type { RecordQueue } from "../../vmm/iommufd/iommufd.ts";
-import { KernelIommufd } from "../../vmm/iommufd/kernel.ts";
-import type { KernelDevice } from "../../vmm/iommufd/kernel_device.ts";
-import { SharedPages } from "./shared_pages.ts";
+import type { DmaPort } from "../../hw/device.ts";
+import type { Entry, GuestMemory } from "../../hw/guest_memory.ts";
+import { features } from "../../hw/smmuv3/features.ts";
+import { Fd } from "../../uapi/fd.ts";
+import { NestedHost } from "../../vmm/host_iommu/nested.ts";
+import type { BoundDevice, Iommufd } from "../../vmm/iommufd/iommufd.ts";
+import { ModelIommufd } from "../../vmm/iommufd/model.ts";
+import { ArmSmmuV3 } from "../../vmm/iommufd/model/arm_smmuv3.ts";
+import { Guest, type GuestOptions, RAM, split } from "./guest.ts";
 
-/** Where the guest's memory is for the guest. */
-export const RAM_GPA = 0x4000_0000;
-const RAM_BYTES = 0x20_0000;
-const [NEST_PARENT, ARM_SMMUV3] = [1, 2];
-const VIOMMU_ARM_SMMUV3 = 1;
+/** Size of the guest's RAM. */
+const RAM_SIZE = 0x100_0000;
 
-/** Where things are in the guest's memory; free pages begin at `FREE`. */
-export const AT = { CD: 0, L1: 0x1000, L2: 0x2000, L3: 0x3000, FREE: 0x1_0000 } as const;
-
-/** The first two words of an STE: V, and Config in bits 3:1. */
-export const VSTE = {
-  INVALID: [0n, 0n],
-  ABORT: [0x1n, 0n],
-  BYPASS: [0x9n, 0n],
-  // Config 5: the CD at S1ContextPtr, in shareable memory that is cached.
-  STAGE1: [0xbn | BigInt(RAM_GPA + AT.CD), 0xd4n],
-} as const;
-
-/** The path of a VFIO device by the class of the PCI function, such as 0x010802; the `index`-th of them. */
-export function vfioPath(pciClass: number, index = 0): string {
-  const folder = "/sys/class/vfio-dev";
-  const found = [...Deno.readDirSync(folder)].map(({ name }) => name).sort()
-    .filter((name) => Number(Deno.readTextFileSync(`${folder}/${name}/device/class`)) === pciClass);
-  if (found.length <= index) throw new Error(`No VFIO device of class ${pciClass.toString(16)}`);
-  return `/dev/vfio/devices/${found[index]}`;
+/** Options beyond those of a guest. */
+export interface NestedGuestOptions extends GuestOptions {
+  /** The guest's StreamIDs; 8 and 16 by default. */
+  streamIds?: readonly number[];
+  /** Puts something between host and model. */
+  between?: (model: Iommufd) => Iommufd;
+  /** The same for a device. */
+  bound?: (bind: () => BoundDevice) => BoundDevice;
 }
 
-/** PCI classes of the devices that the Host VM gives away. */
-export const PCI_CLASS = { ETHERNET: 0x02_0000, NVME: 0x01_0802 } as const;
+/** The guest. */
+export class NestedGuest extends Guest {
+  readonly model: ModelIommufd;
+  readonly host: NestedHost;
+  readonly log: string[];
+  readonly devices: readonly BoundDevice[];
+  readonly #ports: ReadonlyMap<number, DmaPort>;
 
-/** A guest's memory, with one stage 1 of 39 bits in it, and what a VMM holds for it. */
-export class NestedGuest implements Disposable {
-  /** Closed last. */
-  readonly iommufd: KernelIommufd;
-  /** The guest's memory. */
-  readonly ram: SharedPages;
-  /** Its address space. */
-  readonly ioasId: number;
-  /** Stage 2. */
-  readonly parent: number;
-  /** The guest's SMMU. */
-  readonly viommuId: number;
-  /** What it reports. */
-  readonly events: RecordQueue;
-  /** The device. */
-  readonly device: KernelDevice;
-  readonly #stack: DisposableStack;
+  private constructor(
+    options: GuestOptions,
+    parts: Pick<NestedGuest, "model" | "host" | "log" | "devices">,
+    ports: ReadonlyMap<number, DmaPort>,
+    later: LaterMemory,
+  ) {
+    super({ ...options, host: parts.host });
+    later.memory = this.ram;
+    this.model = parts.model;
+    this.host = parts.host;
+    this.log = parts.log;
+    this.devices = parts.devices;
+    this.#ports = ports;
+    this.host.listen((words) => this.smmu.hostEvent(words));
+    using fd = new Fd(-1);
+    this.host.stageTwo.map({ gpa: RAM, sizeBytes: RAM_SIZE, offset: 0, writable: true }, fd);
+  }
 
-  /** Gives the device at `path` to a new guest, whose name for it is `streamId`, and leaves it on stage 2. */
-  constructor(path: string, streamId: number, poller?: Poller) {
-    using stack = new DisposableStack();
-    this.iommufd = stack.use(KernelIommufd.open("/dev/iommu", { poller }));
-    this.ram = stack.use(new SharedPages(RAM_BYTES));
-    this.device = stack.use(this.iommufd.bindVfio(path));
-    const { devId } = this.device;
-    this.ioasId = this.iommufd.ioasAlloc();
-    this.iommufd.ioasMapFile({
-      flags: 7,
-      ioasId: this.ioasId,
-      fd: this.ram.fd.number,
-      start: 0n,
-      length: BigInt(RAM_BYTES),
-      iova: BigInt(RAM_GPA),
+  /** A guest that has enabled its SMMU. */
+  static make(options: NestedGuestOptions = {}): NestedGuest {
+    const { streamIds = [8, 16], between = (model): Iommufd => model } = options;
+    const { bound = (bind): BoundDevice => bind() } = options;
+    const later = new LaterMemory();
+    const log: string[] = [];
+    const driver = new ArmSmmuV3({ memory: later });
+    const model = new ModelIommufd({
+      pin: (source) => source.kind === "file" ? RAM + Number(source.start) : -14,
     });
-    const call = { flags: NEST_PARENT, devId, ptId: this.ioasId, dataType: 0 };
-    this.parent = this.iommufd.hwptAlloc(call);
-    this.device.attach(this.parent);
-    const type = VIOMMU_ARM_SMMUV3;
-    const viommuId = this.iommufd.viommuAlloc({ flags: 0, type, devId, hwptId: this.parent });
-    this.viommuId = viommuId;
-    this.events = stack.use(this.iommufd.veventqAlloc({ flags: 0, viommuId, type, depth: 64 }));
-    this.iommufd.vdeviceAlloc({ viommuId, devId, virtId: BigInt(streamId) });
-    this.#writeTables();
-    this.#stack = stack.move();
-  }
-
-  /** A HWPT for an STE. */
-  nested(vste: readonly [bigint, bigint]): number {
-    return this.iommufd.hwptAlloc({
-      flags: 0,
-      devId: this.device.devId,
-      ptId: this.viommuId,
-      dataType: ARM_SMMUV3,
-      data: new Uint8Array(BigUint64Array.from(vste).buffer),
+    const iommufd = between(model);
+    const devices = streamIds.map((_, i) =>
+      bound(() => model.bind({ driver, streamId: 0x100 + i }))
+    );
+    const streams = devices.map((device, i) => ({
+      name: `device ${i}`,
+      streamId: streamIds[i],
+      device,
+    }));
+    const log1 = (line: string): void => void log.push(line);
+    const host = new NestedHost({
+      iommufd,
+      streams,
+      features: features(options.features),
+      log: log1,
     });
+    const ports = new Map(
+      devices.map(({ devId }, i): [number, DmaPort] => [streamIds[i], model.port(devId)]),
+    );
+    return new NestedGuest(options, { model, host, log, devices }, ports, later);
   }
 
-  /** Maps the page at `iova`, below 2 MiB, to the one `offset` bytes into the guest's memory. */
-  map(iova: number, offset: number): void {
-    // Valid page, for everyone, shareable, accessed.
-    const page = BigInt(RAM_GPA + offset) | 0x743n;
-    this.ram.view.setBigUint64(AT.L3 + (iova >> 12) * 8, page, true);
+  /** A device's write, by the guest's StreamID of the beginning; true when it was not aborted. */
+  override dmaWrite(streamId: number, iova: bigint, bytes: number[], substreamId = -1): boolean {
+    const requester = { streamId: this.#physical(streamId), substreamId };
+    return this.#ports.get(streamId)!.write(requester, ...split(iova), Uint8Array.from(bytes));
   }
 
-  /** Hands commands of the guest to the SMMU. */
-  command(...words: bigint[]): { errno: number; handled: number } {
-    const entries = new Uint8Array(BigUint64Array.from(words).buffer);
-    return this.iommufd.hwptInvalidate({
-      hwptId: this.viommuId,
-      dataType: 1,
-      entryLength: 16,
-      count: words.length / 2,
-      entries,
-    });
+  /** A device's read; undefined when it was aborted. */
+  override dmaRead(streamId: number, iova: bigint, sizeBytes = 1, substreamId = -1):
+    | number[]
+    | undefined {
+    const into = new Uint8Array(sizeBytes).fill(0xee);
+    const requester = { streamId: this.#physical(streamId), substreamId };
+    return this.#ports.get(streamId)!.read(requester, ...split(iova), into) ? [...into] : undefined;
   }
 
-  /** Closes all. */
-  [Symbol.dispose](): void {
-    this.#stack.dispose();
+  /** Takes everything down. */
+  end(): void {
+    this.host[Symbol.dispose]();
+    for (const device of this.devices) device[Symbol.dispose]();
   }
 
-  #writeTables(): void {
-    const set = (offset: number, word: bigint): void =>
-      this.ram.view.setBigUint64(offset, word, true);
-    // T0SZ 25, 4 KiB pages, cached, shareable; EPD1, V, IPS of 44 bits; AA64, R, A, ASET, ASID 5.
-    const low = 0x3519n | (1n << 30n) | (1n << 31n) | (4n << 32n);
-    set(AT.CD, low | (1n << 41n) | (1n << 45n) | (1n << 46n) | (1n << 47n) | (5n << 48n));
-    set(AT.CD + 8, BigInt(RAM_GPA + AT.L1));
-    set(AT.CD + 24, 0xffn);
-    set(AT.L1, BigInt(RAM_GPA + AT.L2) | 3n);
-    set(AT.L2, BigInt(RAM_GPA + AT.L3) | 3n);
+  #physical(streamId: number): number {
+    return 0x100 + [...this.#ports.keys()].indexOf(streamId);
   }
 }
 
-/** Reads what waits in an event queue, as 64-bit words: the header and four of the record, each. */
-export function eventWords(queue: RecordQueue): bigint[] {
-  const words = new BigUint64Array(5 * 16);
-  const count = queue.read(new Uint8Array(words.buffer));
-  return [...words.subarray(0, count / 8)];
+/** Memory that is there only after what needs it. */
+class LaterMemory implements GuestMemory {
+  memory: GuestMemory | undefined;
+
+  fetch(gpa: number, into: Entry): boolean {
+    return this.memory!.fetch(gpa, into);
+  }
+
+  store(gpa: number, from: Entry): boolean {
+    return this.memory!.store(gpa, from);
+  }
+
+  store32(gpa: number, value: number): boolean {
+    return this.memory!.store32(gpa, value);
+  }
+
+  read(gpa: number, into: Uint8Array): boolean {
+    return this.memory!.read(gpa, into);
+  }
+
+  write(gpa: number, from: Uint8Array): boolean {
+    return this.memory!.write(gpa, from);
+  }
 }
