@@ -34,6 +34,8 @@ export interface Fault {
    * all done, an unmap that took only its first areas, an attach that ends detached. No other call can.
    */
   readonly isLate?: boolean;
+  /** All calls after it fail too: the hardware is gone. Closing still works. */
+  readonly isLasting?: boolean;
 }
 
 /** No fault: for counting. */
@@ -46,7 +48,7 @@ const BLOCK = 63;
 export class FaultyIommufd implements Iommufd {
   /** What was called, in order, such as `hwptAlloc`. */
   readonly calls: string[] = [];
-  /** The call that failed; empty before. */
+  /** The call that failed first; empty before. */
   failed = "";
   readonly #inner: Iommufd;
   readonly #fault: Fault;
@@ -195,8 +197,10 @@ export class FaultyIommufd implements Iommufd {
 
   #isDue(name: string): boolean {
     this.calls.push(name);
-    if (this.calls.length !== this.#fault.nth) return false;
-    this.failed = name;
+    const { nth, isLasting = false } = this.#fault;
+    const count = this.calls.length;
+    if (count !== nth && !(isLasting && nth > 0 && count > nth)) return false;
+    this.failed ||= name;
     return true;
   }
 
@@ -243,6 +247,7 @@ export class FaultyIommufd implements Iommufd {
 }
 
 /** What a fault is, for the name of a test step. */
-export function faultText({ nth, errno, isLate }: Fault): string {
-  return `call ${nth} fails ${isLate ? "late " : ""}with ${errnoName(errno)}`;
+export function faultText({ nth, errno, isLate, isLasting }: Fault): string {
+  const calls = isLasting ? `call ${nth} and all after it` : `call ${nth}`;
+  return `${calls} fail ${isLate ? "late " : ""}with ${errnoName(errno)}`;
 }
