@@ -11,6 +11,7 @@ export {
   GuestRamMap,
   type GuestRamMapOptions,
   GuestRamOwner,
+  type RamMirror,
   type RamRange,
   type Refusal,
 } from "./guest_ram_map.ts";
