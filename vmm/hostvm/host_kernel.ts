@@ -26,6 +26,7 @@ const PACKAGES = [
   "bc",
   "bison",
   "flex",
+  "perl-base",
   "perl",
   "python3-minimal",
   "xz-utils",

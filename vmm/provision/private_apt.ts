@@ -50,7 +50,7 @@ const KEYRINGS = [
 
 /**
  * Packages that only the scripts of an installation would use. apt is told that it has them, so that neither they nor what
- * they need is fetched for a root in which nothing is ever installed.
+ * they need is fetched for a root in which nothing is ever installed. One that is asked for by name is fetched all the same.
  */
 const PRETENDED = [
   "adduser",
@@ -118,7 +118,7 @@ export class PrivateApt {
       await Deno.mkdir(`${path}/${folder}`, { recursive: true, mode: 0o700 });
     }
     await Deno.writeTextFile(`${path}/apt.conf`, configuration(path, architecture));
-    await Deno.writeTextFile(`${path}/status`, pretendedStatus(architecture));
+    await Deno.writeTextFile(`${path}/status`, pretendedStatus(architecture, []));
     return new PrivateApt(options);
   }
 
@@ -156,17 +156,19 @@ export class PrivateApt {
   }
 
   async #download(names: readonly string[], title: string): Promise<string[]> {
+    const { architecture, path } = this.#options;
+    await Deno.writeTextFile(`${path}/status`, pretendedStatus(architecture, names));
     const install = ["-y", "--no-install-recommends", "install", ...names];
     const printed = await this.#aptGet(
       `resolve the packages of ${title}`,
       // apt leaves out what is among its archives already, so it is shown an empty folder.
-      [`-oDir::Cache::archives=${this.#options.path}/none`, "--print-uris", ...install],
+      [`-oDir::Cache::archives=${path}/none`, "--print-uris", ...install],
     );
     const files = parsePackageFiles(printed);
     const mebibytes = Math.ceil(files.reduce((sum, file) => sum + file.sizeBytes, 0) / 2 ** 20);
     const what = `Downloading ${title} (${files.length} packages, ${mebibytes} MiB)`;
     this.#options.progress(what);
-    const partial = `${this.#options.path}/cache/archives/partial`;
+    const partial = `${path}/cache/archives/partial`;
     await Deno.mkdir(partial, { recursive: true, mode: 0o700 });
     await this.#aptGet(
       `download ${title}`,
@@ -283,8 +285,8 @@ function sources(archive: string, architecture: string, keyring: string): string
   return SUITES.map((suite) => `deb ${options} ${uri} ${suite} main\n`).join("");
 }
 
-function pretendedStatus(architecture: string): string {
-  return PRETENDED.map((name) =>
+function pretendedStatus(architecture: string, wanted: readonly string[]): string {
+  return PRETENDED.filter((name) => !wanted.includes(name)).map((name) =>
     `Package: ${name}\nStatus: install ok installed\nArchitecture: ${architecture}\nVersion: 9999\n\n`
   ).join("");
 }
