@@ -26,7 +26,10 @@ export interface Command {
   /** One sentence. */
   readonly summary: string;
   readonly flags: Readonly<Record<string, Flag>>;
-  /** What it takes besides flags: `FILE` one, `A B` two, `FILE…` one or more; nothing when absent. */
+  /**
+   * What it takes besides flags: `FILE` one, `A B` two, `FILE…` one or more, `TASK …` one and all that follows it, flags
+   * too; nothing when absent.
+   */
   readonly operand?: string;
   /** Runs it; returns one of `EXIT`. */
   run(values: Values, io: Io): Promise<number>;
@@ -110,9 +113,14 @@ export function parseFlags(command: Command, args: readonly string[]): Values {
   };
   const values = new Map<string, string>();
   const given: string[] = [];
-  const words = operand?.split(" ") ?? [];
+  const passesOn = operand?.endsWith(" …") ?? false;
+  const words = operand?.replace(/ …$/, "").split(" ") ?? [];
   const most = operand?.endsWith("…") ? Infinity : words.length;
   for (let i = 0; i < args.length; i++) {
+    if (passesOn && given.length > 0) {
+      given.push(args[i]);
+      continue;
+    }
     const [, name, joined] = /^--([^=]+)(?:=(.*))?$/s.exec(args[i]) ?? [];
     if (name === undefined) {
       if (given.length >= most || /^-|^$/.test(args[i])) wrong(`"${args[i]}"`);

@@ -2,23 +2,21 @@
  * `vsmmu hostvm`: a task of this repository on an emulated Arm server with a real Linux, iommufd and nested SMMUv3.
  * @module
  */
-import { runHostVm } from "../hostvm/host_vm.ts";
+import { runHostVm, type Sink } from "../hostvm/host_vm.ts";
 import { iortOverride } from "../hostvm/iort_override.ts";
 import { type HostVmOptions, provisionHostVm } from "../hostvm/provision.ts";
-import { shellWords } from "../qemu/shell_words.ts";
-import { type Command, type Io, UsageError, type Values } from "./command.ts";
+import { isVariable, shellScript, taskScript } from "../hostvm/task_script.ts";
+import { type Command, EXIT, type Io, UsageError, type Values } from "./command.ts";
 
 const LONGEST_S = 86_400;
 const KERNEL_VARIABLE = "VSMMU_HOST_KERNEL";
-/** What `test` means in there. */
-const TASKS: Readonly<Record<string, string>> = { test: "test:hostvm", bench: "bench:hostvm" };
 
 /** The command. */
 export const hostvm: Command = {
   name: "hostvm",
   summary:
     "runs a task on an emulated Arm server whose Linux has iommufd, VFIO devices and a nested SMMUv3",
-  operand: "TASK…",
+  operand: "TASK …",
   flags: {
     smmu: { value: "KIND", help: "Whose SMMUv3 the server has: qemu (default)" },
     kernel: {
@@ -57,7 +55,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   };
   const options: HostVmOptions = {
     qemu: values.text("qemu"),
-    kernel: values.text("kernel") ?? Deno.env.get(KERNEL_VARIABLE),
+    kernel: values.text("kernel") ?? (Deno.env.get(KERNEL_VARIABLE) || undefined),
     cacheDir: values.text("cache"),
     archive: values.text("mirror"),
     verify: values.on("verify"),
@@ -68,36 +66,44 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const parts = await provisionHostVm(options);
   const initrd = values.on("stock-iort") ? {} : { initrdPath: await iortOverride(parts, options) };
   io.note(`Starting the Host VM: QEMU ${parts.qemu.version}, ${run.cpuCount} processors`);
-  return await runHostVm(parts, {
-    ...run,
-    ...initrd,
-    repository: new URL("../..", import.meta.url).pathname,
-    outPath: values.text("out"),
-    isAttached: true,
-    errors: toStandardError,
-    console: values.on("console") ? toStandardError : undefined,
-    signal: io.signal,
-  });
+  const unread = new AbortController();
+  try {
+    return await runHostVm(parts, {
+      ...run,
+      ...initrd,
+      repository: decodeURIComponent(new URL("../..", import.meta.url).pathname),
+      outPath: values.text("out"),
+      // Only what a person types: this command is used in loops over what comes through a pipe.
+      hasInput: Deno.stdin.isTerminal(),
+      output: sink(Deno.stdout, unread),
+      errors: sink(Deno.stderr, unread),
+      console: values.on("console") ? sink(Deno.stderr, unread) : undefined,
+      signal: AbortSignal.any([io.signal, unread.signal]),
+    });
+  } catch (error) {
+    if (unread.signal.aborted) return EXIT.interrupted;
+    throw error;
+  }
+}
+
+/** Writes to one of our streams; a failure means that nobody is there to read. */
+function sink(
+  stream: { writeSync(bytes: Uint8Array): number },
+  unread: AbortController,
+): Sink {
+  return (bytes) => {
+    try {
+      for (let at = 0; at < bytes.length;) at += stream.writeSync(bytes.subarray(at));
+    } catch {
+      unread.abort();
+    }
+  };
 }
 
 /** What the shell inside is to run. */
 function scriptOf(values: Values): string {
-  const [first, ...rest] = values.operands;
   const variables = (values.text("env") ?? "").split(",").filter((word) => word !== "");
-  for (const variable of variables) {
-    if (/^[A-Za-z_]\w*=/.test(variable)) continue;
-    throw new UsageError(`Cannot use --env ${variable}: it is NAME=VALUE`);
-  }
-  const words = values.on("sh")
-    ? ["exec", "sh", "-c", [first, ...rest].join(" ")]
-    : ["exec", "deno", "task", "-q", TASKS[first] ?? first, ...rest];
-  return [
-    ...variables.map((variable) => `export ${shellWords([variable])}`),
-    shellWords(words),
-    "",
-  ].join("\n");
-}
-
-function toStandardError(bytes: Uint8Array<ArrayBuffer>): void {
-  for (let done = 0; done < bytes.length;) done += Deno.stderr.writeSync(bytes.subarray(done));
+  const wrong = variables.find((variable) => !isVariable(variable));
+  if (wrong !== undefined) throw new UsageError(`Cannot use --env ${wrong}: it is NAME=VALUE`);
+  return (values.on("sh") ? shellScript : taskScript)(values.operands, variables);
 }

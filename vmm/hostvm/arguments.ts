@@ -3,6 +3,7 @@
  * NVMe disk, each behind a root port of its own.
  * @module
  */
+import type { QemuFeatures } from "../qemu/qemu_features.ts";
 
 /** What the machine is made of. */
 export interface HostVmParts {
@@ -27,6 +28,8 @@ export interface HostVmParts {
 export interface HostVmOutputs {
   /** The kernel's messages. */
   readonly consolePath: string;
+  /** What the task wrote to standard output: a file never makes it wait, nor loses the rest when QEMU ends. */
+  readonly outputPath: string;
   /** What the task wrote to standard error. */
   readonly errorsPath: string;
   /** How the task ended. */
@@ -35,8 +38,12 @@ export interface HostVmOutputs {
   readonly filesPath: string;
 }
 
-/** The arguments after the program; the task has QEMU's standard input and output. */
-export function hostVmArguments(parts: HostVmParts, outputs: HostVmOutputs): string[] {
+/** The arguments after the program; the task has QEMU's standard input. */
+export function hostVmArguments(
+  parts: HostVmParts,
+  outputs: HostVmOutputs,
+  { canExitWithParent }: Pick<QemuFeatures, "canExitWithParent">,
+): string[] {
   const drive = (id: string, path: string): string =>
     `driver=raw,node-name=${id},read-only=on,file.driver=file,file.filename=${escape(path)}`;
   const port = (id: string, name: string): string[] => [
@@ -49,6 +56,7 @@ export function hostVmArguments(parts: HostVmParts, outputs: HostVmOutputs): str
   ];
   return [
     ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
+    ...(canExitWithParent ? ["-run-with", "exit-with-parent=on"] : []),
     ...["-M", "virt,gic-version=3,its=on,virtualization=on,iommu=smmuv3"],
     ...["-global", "arm-smmuv3.stage=nested"],
     ...["-cpu", "max", "-smp", String(parts.cpuCount), "-m", `${parts.memoryMiB}M`],
@@ -62,12 +70,14 @@ export function hostVmArguments(parts: HostVmParts, outputs: HostVmOutputs): str
     ...["-device", "virtio-blk-pci,drive=root"],
     ...["-blockdev", drive("repository", parts.repositoryPath)],
     ...["-device", "virtio-blk-pci,drive=repository"],
-    ...["-chardev", "stdio,id=task,signal=off"],
+    ...["-chardev", "stdio,id=input,signal=off"],
+    ...file("output", outputs.outputPath),
     ...file("errors", outputs.errorsPath),
     ...file("control", outputs.controlPath),
     ...file("files", outputs.filesPath),
     ...["-device", "virtio-serial-pci"],
-    ...port("task", "vsmmu.task"),
+    ...port("input", "vsmmu.input"),
+    ...port("output", "vsmmu.output"),
     ...port("errors", "vsmmu.errors"),
     ...port("control", "vsmmu.control"),
     ...port("files", "vsmmu.files"),

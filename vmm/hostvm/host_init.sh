@@ -45,7 +45,7 @@ mkdir -p /tmp/repository /tmp/out
 tar xf /dev/vdb -C /tmp/repository
 cd /tmp/repository
 export VSMMU_OUT=/tmp/out DENO_DIR=/deno-dir NO_COLOR=1
-sh /tmp/repository/.hostvm/task <>/dev/vsmmu.task 1>&0 2>/dev/vsmmu.errors
+sh /tmp/repository/.hostvm/task < /dev/vsmmu.input > /dev/vsmmu.output 2> /dev/vsmmu.errors
 code=$?
 tar cf /dev/vsmmu.files -C /tmp/out .
 echo "exit $code" > /dev/vsmmu.control

@@ -8,6 +8,10 @@ import { endOf, lastLines, machineTool, run } from "../tool.ts";
 import { hostVmArguments, type HostVmParts } from "./arguments.ts";
 import type { HostVmProvisions } from "./provision.ts";
 import { Tail } from "./tail.ts";
+import { exitCodeOf, lastMessages, reasonOf } from "./task_end.ts";
+
+/** Takes what comes, piece by piece. */
+export type Sink = (bytes: Uint8Array<ArrayBuffer>) => void;
 
 /** What to run, and how. */
 export interface HostVmRun {
@@ -23,17 +27,18 @@ export interface HostVmRun {
   readonly memoryMiB: number;
   readonly append: string;
   readonly timeoutSeconds: number;
-  /** Whether the task has our standard output and, where that is a terminal, input. */
-  readonly isAttached: boolean;
-  /** Takes what the task writes to standard error, piece by piece. */
-  readonly errors: (bytes: Uint8Array<ArrayBuffer>) => void;
+  /** Whether the task reads our standard input; it finds nothing to read otherwise. */
+  readonly hasInput: boolean;
+  /** Takes what the task writes to standard output; absent when nobody wants it. */
+  readonly output?: Sink | undefined;
+  /** Takes what the task writes to standard error. */
+  readonly errors: Sink;
   /** Takes the kernel's messages; absent when nobody wants them. */
-  readonly console?: ((bytes: Uint8Array<ArrayBuffer>) => void) | undefined;
+  readonly console?: Sink | undefined;
   readonly signal: AbortSignal;
 }
 
 const NVME_MIB = 64;
-const LINES_SHOWN = 12;
 const KILL_MS = 5000;
 
 /** Runs it; returns the task's exit code. Throws an `EnvironmentError` when the machine ends before the task does. */
@@ -43,12 +48,14 @@ export async function runHostVm(parts: HostVmProvisions, options: HostVmRun): Pr
   using folder = await runFolder(parts.cacheDir);
   const file = (name: string): string => `${folder.path}/${name}`;
   await Deno.mkdir(file(".hostvm"));
-  await Deno.writeTextFile(file(".hostvm/task"), options.script);
+  const input = options.hasInput ? "" : "exec < /dev/null\n";
+  await Deno.writeTextFile(file(".hostvm/task"), `${input}${options.script}`);
   await pack(options.repository, folder.path, file("repository.tar"), signal);
   await Deno.writeFile(file("nvme.img"), new Uint8Array());
   await Deno.truncate(file("nvme.img"), NVME_MIB << 20);
   const outputs = {
     consolePath: file("console"),
+    outputPath: file("output"),
     errorsPath: file("errors"),
     controlPath: file("control"),
     filesPath: file("files.tar"),
@@ -64,39 +71,45 @@ export async function runHostVm(parts: HostVmProvisions, options: HostVmRun): Pr
     memoryMiB: options.memoryMiB,
     append: options.append,
   };
-  await using _errors = Tail.follow(outputs.errorsPath, options.errors);
-  await using _console = options.console && Tail.follow(outputs.consolePath, options.console);
-  const end = await runQemu(parts, hostVmArguments(machine, outputs), options);
-  const code = /^exit (\d+)$/m.exec(await textOf(outputs.controlPath))?.[1];
+  const args = hostVmArguments(machine, outputs, parts.features);
+  const end = await (async (): Promise<string> => {
+    // All of them have delivered everything when this ends, however it ends.
+    await using _output = options.output && Tail.follow(outputs.outputPath, options.output);
+    await using _errors = Tail.follow(outputs.errorsPath, options.errors);
+    await using _console = options.console && Tail.follow(outputs.consolePath, options.console);
+    return await runQemu(parts, args, options);
+  })();
+  const code = exitCodeOf(await textOf(outputs.controlPath));
   if (code === undefined) {
+    const messages = await textOf(outputs.consolePath);
     throw new EnvironmentError(
-      `The Host VM ended before its task did: ${end}`,
-      lastLines(await textOf(outputs.consolePath), LINES_SHOWN),
+      `The Host VM ended before its task did: ${reasonOf(messages, end)}`,
+      options.console === undefined ? lastMessages(messages) : [],
     );
   }
   if (options.outPath !== undefined) await unpack(outputs.filesPath, options.outPath, signal);
-  return Number(code);
+  return code;
 }
 
 /** Runs QEMU to its end, and tells it. */
 async function runQemu(
   { qemu }: HostVmProvisions,
   args: readonly string[],
-  { signal, isAttached, timeoutSeconds }: HostVmRun,
+  { signal, hasInput, timeoutSeconds }: HostVmRun,
 ): Promise<string> {
   const child = new Deno.Command(qemu.tool.command, {
     args: [...qemu.tool.args, ...args],
     env: { ...qemu.tool.env },
-    // Never closed before the end: QEMU would take that for a reader that has gone, and let the task wait for another.
-    stdin: "piped",
-    stdout: "piped",
+    stdin: hasInput ? "piped" : "null",
+    stdout: "null",
     stderr: "piped",
   }).spawn();
-  const input = isAttached && Deno.stdin.isTerminal() ? feed(child) : undefined;
+  const input = hasInput ? feed(child) : undefined;
   let reason = "";
+  let killTimer: ReturnType<typeof setTimeout> | undefined;
   const stop = (): void => {
     kill(child, "SIGTERM");
-    setTimeout(() => kill(child, "SIGKILL"), KILL_MS).unref?.();
+    killTimer ??= setTimeout(() => kill(child, "SIGKILL"), KILL_MS);
   };
   const timer = setTimeout(() => {
     reason = `it did not end within ${timeoutSeconds} seconds`;
@@ -104,16 +117,13 @@ async function runQemu(
   }, timeoutSeconds * 1000);
   signal.addEventListener("abort", stop);
   try {
-    const [status, words] = await Promise.all([
-      child.status,
-      new Response(child.stderr).text(),
-      show(child.stdout, isAttached),
-    ]);
+    const [status, words] = await Promise.all([child.status, new Response(child.stderr).text()]);
     signal.throwIfAborted();
     const said = lastLines(words, 4).filter((line) => !line.includes(" warning: "));
     return reason || [`QEMU ended with ${endOf(status)}`, ...said].join("; ");
   } finally {
     clearTimeout(timer);
+    clearTimeout(killTimer);
     input?.abort();
     signal.removeEventListener("abort", stop);
   }
@@ -126,13 +136,6 @@ function feed(child: Deno.ChildProcess): AbortController {
     .pipeTo(child.stdin, { signal: end.signal, preventClose: true, preventAbort: true })
     .catch(() => {});
   return end;
-}
-
-async function show(stream: ReadableStream<Uint8Array>, isAttached: boolean): Promise<void> {
-  for await (const bytes of stream) {
-    if (!isAttached) continue;
-    for (let done = 0; done < bytes.length;) done += Deno.stdout.writeSync(bytes.subarray(done));
-  }
 }
 
 function kill(child: Deno.ChildProcess, signal: Deno.Signal): void {

@@ -33,7 +33,7 @@ export async function iortOverride(
         memoryMiB: 1024,
         append: "",
         timeoutSeconds: TIMEOUT_S,
-        isAttached: false,
+        hasInput: false,
         errors: (bytes) => progress(new TextDecoder().decode(bytes).trimEnd()),
         signal,
       });

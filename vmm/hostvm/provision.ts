@@ -6,6 +6,7 @@ import { Cache, defaultCachePath, type Progress, removeTree } from "../provision
 import { Packages } from "../provision/packages.ts";
 import { checkQemu, type Qemu, rootHostTools, rootQemuTool, toolsRoot } from "../provision/qemu.ts";
 import { hostArchitecture } from "../provision/root_tool.ts";
+import { type QemuFeatures, qemuFeatures } from "../qemu/qemu_features.ts";
 import { machineTool } from "../tool.ts";
 import { hostKernel } from "./host_kernel.ts";
 import { hostRoot, ROOT_NAME } from "./host_root.ts";
@@ -34,6 +35,7 @@ export interface HostVmOptions {
 export interface HostVmProvisions {
   readonly cacheDir: string;
   readonly qemu: Qemu;
+  readonly features: QemuFeatures;
   readonly firmwarePath: string;
   readonly kernelPath: string;
   readonly rootPath: string;
@@ -62,6 +64,7 @@ export async function provisionHostVm(options: HostVmOptions): Promise<HostVmPro
   return {
     cacheDir: cache.path,
     qemu: await checkQemu(qemu, signal),
+    features: await qemuFeatures(qemu, signal),
     firmwarePath: await firmware(cache, packages),
     kernelPath,
     rootPath: `${root.path}/${ROOT_NAME}`,
