@@ -25,5 +25,8 @@ if [ -n "$missing" ]; then
   echo "The kernel's configuration lacks $missing" >&2
   exit 1
 fi
-make -j"$2" Image
+# A shell ends at once when it is told to, a compiler does not: make takes its own along.
+make -j"$2" Image &
+trap 'kill $!; wait $!' TERM INT HUP
+wait $!
 mv arch/arm64/boot/Image /Image

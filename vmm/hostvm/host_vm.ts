@@ -112,7 +112,7 @@ async function runQemu(
     killTimer ??= setTimeout(() => kill(child, "SIGKILL"), KILL_MS);
   };
   const timer = setTimeout(() => {
-    reason = `it did not end within ${timeoutSeconds} seconds`;
+    reason = `its ${timeoutSeconds} seconds were over (--timeout)`;
     stop();
   }, timeoutSeconds * 1000);
   signal.addEventListener("abort", stop);
