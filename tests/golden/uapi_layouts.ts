@@ -25,8 +25,19 @@ export const HEADERS: Readonly<Record<string, readonly string[]>> = {
 
 const PACKAGES = ["tcc", "libc6-dev", "linux-libc-dev"];
 
-/** The layouts in the headers of Debian's newest kernel, by header. Throws an `EnvironmentError`. */
-export async function compileLayouts(progress: Progress): Promise<Record<string, HeaderLayout>> {
+/** The kernel of the layouts that are checked in. */
+export const GOLDEN_VERSION = "7.3";
+
+/** What a compiler says of all the headers. */
+export interface Compiled {
+  /** Such as `7.3`. */
+  readonly version: string;
+  /** By header. */
+  readonly layouts: Readonly<Record<string, HeaderLayout>>;
+}
+
+/** The layouts in the headers of Debian's newest kernel. Throws an `EnvironmentError`. */
+export async function compileLayouts(progress: Progress): Promise<Compiled> {
   using cache = await Cache.open(defaultCachePath(), { progress });
   const architecture = hostArchitecture();
   const title = "a C compiler and Linux's headers";
@@ -62,7 +73,10 @@ export async function compileLayouts(progress: Progress): Promise<Record<string,
     const said = await run(compiler, ["-run", "-"], { doing: `compile ${header}`, input });
     layouts[header] = JSON.parse(said);
   }
-  return layouts;
+  const version = await Deno.readTextFile(`${include}/linux/version.h`);
+  const [, major] = /LINUX_VERSION_MAJOR (\d+)/.exec(version) ?? [];
+  const [, minor] = /LINUX_VERSION_PATCHLEVEL (\d+)/.exec(version) ?? [];
+  return { version: `${major}.${minor}`, layouts };
 }
 
 /** One name a line. */
@@ -78,7 +92,7 @@ export function layoutText(layouts: Readonly<Record<string, HeaderLayout>>): str
 
 if (import.meta.main) {
   const note = new TextEncoder();
-  const layouts = await compileLayouts((line) =>
+  const { layouts } = await compileLayouts((line) =>
     void Deno.stderr.writeSync(note.encode(`${line}\n`))
   );
   await Deno.writeTextFile(new URL("uapi_layouts.json", import.meta.url), layoutText(layouts));
