@@ -15,7 +15,7 @@ const KERNEL_VARIABLE = "VSMMU_HOST_KERNEL";
 export const hostvm: Command = {
   name: "hostvm",
   summary:
-    "runs a task on an emulated Arm server whose Linux has iommufd, VFIO devices and a nested SMMUv3",
+    "runs a task (test: tests/hostvm/) on an emulated Arm server with iommufd, VFIO devices and a nested SMMUv3",
   operand: "TASK …",
   flags: {
     smmu: { value: "KIND", help: "Whose SMMUv3 the server has: qemu (default)" },
@@ -30,7 +30,7 @@ export const hostvm: Command = {
     append: { value: "WORDS", help: "Added to the kernel's command line" },
     env: { value: "NAME=VALUE,…", help: "Environment of the task" },
     out: { value: "DIR", help: "Where files go that the task leaves in $VSMMU_OUT" },
-    sh: { help: "TASK is a command for the shell inside, not a task of deno.json" },
+    sh: { help: "What follows is a command line for the shell inside, not a task of deno.json" },
     "stock-iort": { help: "Leave the firmware's IORT as it is: Linux then gives no vIOMMU away" },
     console: { help: "Show the kernel's messages on standard error" },
     timeout: { value: "SECONDS", help: "Ends a task that takes longer; 1800 by default" },
