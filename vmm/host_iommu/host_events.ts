@@ -3,6 +3,7 @@
  * `struct iommu_vevent_arm_smmuv3`.
  * @module
  */
+import { SystemError } from "../../uapi/errno.ts";
 import type { RecordQueue } from "../iommufd/iommufd.ts";
 import {
   iommu_vevent_arm_smmuv3,
@@ -27,8 +28,8 @@ export class HostEvents implements Disposable {
   lost = 0;
 
   readonly #queue: RecordQueue;
-  readonly #watch: Disposable;
-  readonly #lose: (count: number) => void;
+  #watch: Disposable | undefined;
+  readonly #log: (line: string) => void;
   readonly #bytes = new Uint8Array(
     new ArrayBuffer(MOST_RECORDS * (iommufd_vevent_header.size + iommu_vevent_arm_smmuv3.size)),
   );
@@ -37,10 +38,10 @@ export class HostEvents implements Disposable {
   #sink: EventSink | undefined;
   #next = 0;
 
-  /** Reads `queue` from now on; `lose` is told how many events were lost each time. Disposing it ends that. */
-  constructor(queue: RecordQueue, lose: (count: number) => void) {
+  /** Reads `queue` from now on; `log` is told of losses. Disposing it ends that. */
+  constructor(queue: RecordQueue, log: (line: string) => void) {
     this.#queue = queue;
-    this.#lose = lose;
+    this.#log = log;
     this.#watch = queue.watch(() => this.drain());
   }
 
@@ -49,18 +50,24 @@ export class HostEvents implements Disposable {
     this.#sink = sink;
   }
 
-  /** Passes on what waits. */
+  /** Passes on what waits. A queue that cannot be read is not tried again: it would be readable for ever. */
   drain(): void {
-    for (let reads = 0; reads < MOST_READS; reads++) {
-      const sizeBytes = this.#queue.read(this.#bytes);
-      if (sizeBytes === 0) return;
-      this.#take(sizeBytes);
+    try {
+      for (let reads = 0; reads < MOST_READS; reads++) {
+        const sizeBytes = this.#queue.read(this.#bytes);
+        if (sizeBytes === 0) return;
+        this.#take(sizeBytes);
+      }
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      this.#watch?.[Symbol.dispose]();
+      this.#log(`${error.message}; the guest sees no more events of hardware`);
     }
   }
 
   /** Ends the watch; the queue stays open. */
   [Symbol.dispose](): void {
-    this.#watch[Symbol.dispose]();
+    this.#watch?.[Symbol.dispose]();
   }
 
   #take(sizeBytes: number): void {
@@ -84,6 +91,6 @@ export class HostEvents implements Disposable {
     this.#next = (sequence + 1) & SEQUENCE_MASK;
     if (lost === 0) return;
     this.lost += lost;
-    this.#lose(lost);
+    this.#log(`Hardware lost ${lost} events: the queue was full`);
   }
 }

@@ -12,6 +12,7 @@ import type { Features } from "../../hw/smmuv3/features.ts";
 import { type HostIommu, StreamUse } from "../../hw/smmuv3/host_iommu.ts";
 import { SystemError } from "../../uapi/errno.ts";
 import type { BoundDevice, Iommufd } from "../iommufd/iommufd.ts";
+import { Destroyer } from "./destroyer.ts";
 import { type EventSink, HostEvents } from "./host_events.ts";
 import { Invalidator } from "./invalidator.ts";
 import { NestedTables, type Table } from "./nested_tables.ts";
@@ -69,6 +70,7 @@ export class NestedHost implements HostIommu, Disposable {
   readonly #iommufd: Iommufd;
   readonly #features: Features;
   readonly #log: (line: string) => void;
+  readonly #destroyer: Destroyer;
   readonly #viommuId: number;
   readonly #tables: NestedTables;
   readonly #invalidator: Invalidator;
@@ -85,7 +87,8 @@ export class NestedHost implements HostIommu, Disposable {
     this.#features = features;
     this.#log = log;
     const { devId } = streams[0].device;
-    this.stageTwo = stack.use(new StageTwo(iommufd, devId, log));
+    this.stageTwo = stack.use(new StageTwo(iommufd, devId, log, () => this.#abortAll()));
+    this.#destroyer = stack.use(new Destroyer(iommufd, log));
     const hwptId = this.stageTwo.id;
     this.#viommuId = iommufd.viommuAlloc({
       flags: 0,
@@ -102,9 +105,7 @@ export class NestedHost implements HostIommu, Disposable {
     });
     stack.defer(() => this.#destroy(queue.id));
     stack.use(queue);
-    this.events = stack.use(
-      new HostEvents(queue, (count) => log(`Hardware lost ${count} events: the queue was full`)),
-    );
+    this.events = stack.use(new HostEvents(queue, log));
     for (const { name, streamId, device } of streams) {
       const stream: Stream = { name, streamId, device, vdeviceId: NONE, table: undefined };
       stack.defer(() => this.#destroy(stream.vdeviceId));
@@ -185,6 +186,7 @@ export class NestedHost implements HostIommu, Disposable {
   /** What the stream had goes only after it has something else. */
   #attach(stream: Stream, table: Table): void {
     try {
+      if (table !== this.#tables.abort) this.stageTwo.settle();
       stream.device.attach(table.id);
     } catch (error) {
       this.#tables.drop(table);
@@ -215,6 +217,8 @@ export class NestedHost implements HostIommu, Disposable {
     ];
     const way = ways.findIndex((way) => isDone(way));
     this.#leave(stream);
+    // The kernel destroys the vDEVICE of a device that is unbound.
+    if (way === 2) stream.vdeviceId = NONE;
     if (way !== 0) return;
     this.#tables.abort.users++;
     stream.table = this.#tables.abort;
@@ -231,6 +235,7 @@ export class NestedHost implements HostIommu, Disposable {
   /** Gives a device its StreamID at the vIOMMU, unless it has it. Throws `SystemError`. */
   #name(stream: Stream): void {
     if (stream.vdeviceId !== NONE) return;
+    this.#destroyer.retry();
     stream.vdeviceId = this.#iommufd.vdeviceAlloc({
       viommuId: this.#viommuId,
       devId: stream.device.devId,
@@ -243,10 +248,16 @@ export class NestedHost implements HostIommu, Disposable {
       try {
         stream.device.detach();
       } catch (error) {
-        this.#log(`${messageOf(error)}; ${stream.name} may still reach guest RAM`);
+        this.#log(`${messageOf(error)}; ${stream.name} is unbound`);
+        stream.device[Symbol.dispose]();
+        stream.vdeviceId = NONE;
       }
       this.#leave(stream);
     }
+  }
+
+  #abortAll(): void {
+    for (const stream of this.#streams.values()) this.#attempt(stream, () => this.#tables.abort);
   }
 
   #list(): void {
@@ -254,12 +265,7 @@ export class NestedHost implements HostIommu, Disposable {
   }
 
   #destroy(id: number): void {
-    if (id === NONE) return;
-    try {
-      this.#iommufd.destroy(id);
-    } catch (error) {
-      this.#log(messageOf(error));
-    }
+    if (id !== NONE) this.#destroyer.destroy(id);
   }
 }
 

@@ -2,8 +2,8 @@
  * What streams can be attached to: one nested HWPT for each vSTE that some stream has, and two that are always there.
  * @module
  */
-import { SystemError } from "../../uapi/errno.ts";
 import type { Iommufd } from "../iommufd/iommufd.ts";
+import { Destroyer } from "./destroyer.ts";
 import { ABORT_VSTE, BYPASS_VSTE, keyOf, type Vste } from "./vste.ts";
 import { IOMMU_HWPT_DATA } from "../../uapi/iommufd/mod.ts";
 
@@ -26,7 +26,7 @@ export class NestedTables implements Disposable {
   readonly #iommufd: Iommufd;
   readonly #devId: number;
   readonly #viommuId: number;
-  readonly #log: (line: string) => void;
+  readonly #destroyer: Destroyer;
   readonly #tables = new Map<string, Table>();
   readonly #stack = new DisposableStack();
 
@@ -36,9 +36,9 @@ export class NestedTables implements Disposable {
     this.#iommufd = iommufd;
     this.#devId = devId;
     this.#viommuId = viommuId;
-    this.#log = log;
+    this.#destroyer = stack.use(new Destroyer(iommufd, log));
     stack.defer(() => {
-      for (const { id } of this.#tables.values()) this.#destroy(id);
+      for (const { id } of this.#tables.values()) this.#destroyer.destroy(id);
     });
     this.abort = this.find(ABORT_VSTE);
     this.bypass = this.find(BYPASS_VSTE);
@@ -68,20 +68,11 @@ export class NestedTables implements Disposable {
   drop(table: Table): void {
     if (table.users > 0) return;
     this.#tables.delete(table.key);
-    this.#destroy(table.id);
+    this.#destroyer.destroy(table.id);
   }
 
   /** Destroys all. */
   [Symbol.dispose](): void {
     this.#stack[Symbol.dispose]();
-  }
-
-  #destroy(id: number): void {
-    try {
-      this.#iommufd.destroy(id);
-    } catch (error) {
-      if (!(error instanceof SystemError)) throw error;
-      this.#log(error.message);
-    }
   }
 }
