@@ -80,7 +80,12 @@ export class NestedGuest extends Guest {
     const ports = new Map(
       devices.map(({ devId }, i): [number, DmaPort] => [streamIds[i], model.port(devId)]),
     );
-    return new NestedGuest(options, { model, host, log, devices }, ports, later);
+    try {
+      return new NestedGuest(options, { model, host, log, devices }, ports, later);
+    } catch (error) {
+      host[Symbol.dispose]();
+      throw error;
+    }
   }
 
   /** A device's write, by the guest's StreamID of the beginning; true when it was not aborted. */
