@@ -77,7 +77,7 @@ Deno.test("a run passes on what the task wrote, its files and its exit code", as
       tar xOf "$repository" ./file .hostvm/task > "$output"
       echo oops > "$errors"
       mkdir "$files.d"; echo 1 > "$files.d/result"; tar cf "$files" -C "$files.d" .
-      echo "exit 7" > "$control"
+      echo start > "$control"; echo "exit 7" >> "$control"
     `;
     const outcome = await runAs(script, folder, { outPath: `${folder}/new/out` });
     assertEquals(outcome, {
@@ -112,6 +112,18 @@ Deno.test("a run that ends before its task is one sentence, and leaves nothing",
       script: "exec sleep 50",
       options: { timeoutSeconds: 0.2 },
       message: "its 0.2 seconds were over (--timeout)",
+    },
+    {
+      name: "it hangs before its task",
+      script: "exec sleep 50",
+      options: { bootSeconds: 0.2 },
+      message: "it did not start its task within 0.2 seconds",
+    },
+    {
+      name: "it dies in its task",
+      script: 'echo start > "$control"; sleep 0.6',
+      options: { bootSeconds: 0.2 },
+      message: "QEMU ended with exit status 0",
     },
   ];
   for (const { name, script, options, message } of cases) {

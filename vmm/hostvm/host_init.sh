@@ -1,6 +1,6 @@
 #!/bin/busybox sh
 # The first process of the Host VM: devices ready to be given away, one task, its exit code, power off.
-# Ports: vsmmu.control takes `exit N`, vsmmu.files a tar archive of what the task left in $VSMMU_OUT.
+# Ports: vsmmu.control takes `start` and `exit N`, vsmmu.files a tar archive of what the task left in $VSMMU_OUT.
 /bin/busybox mount -t tmpfs -o mode=0755,size=75% tmpfs /run
 /bin/busybox mkdir -p /run/root /run/upper /run/work /run/lower
 /bin/busybox mount --bind / /run/lower
@@ -45,6 +45,7 @@ mkdir -p /tmp/repository /tmp/out
 tar xf /dev/vdb -C /tmp/repository
 cd /tmp/repository
 export VSMMU_OUT=/tmp/out DENO_DIR=/deno-dir NO_COLOR=1
+echo start > /dev/vsmmu.control
 sh /tmp/repository/.hostvm/task < /dev/vsmmu.input > /dev/vsmmu.output 2> /dev/vsmmu.errors
 code=$?
 tar cf /dev/vsmmu.files -C /tmp/out .

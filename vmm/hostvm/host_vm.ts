@@ -8,7 +8,7 @@ import { endOf, lastLines, machineTool, run } from "../tool.ts";
 import { hostVmArguments, type HostVmParts } from "./arguments.ts";
 import type { HostVmProvisions } from "./provision.ts";
 import { Tail } from "./tail.ts";
-import { exitCodeOf, lastMessages, reasonOf } from "./task_end.ts";
+import { exitCodeOf, hasStarted, lastMessages, reasonOf } from "./task_end.ts";
 
 /** Takes what comes, piece by piece. */
 export type Sink = (bytes: Uint8Array<ArrayBuffer>) => void;
@@ -27,6 +27,8 @@ export interface HostVmRun {
   readonly memoryMiB: number;
   readonly append: string;
   readonly timeoutSeconds: number;
+  /** Ends a machine whose task has not begun by then. */
+  readonly bootSeconds?: number;
   /** Whether the task reads our standard input; it finds nothing to read otherwise. */
   readonly hasInput: boolean;
   /** Takes what the task writes to standard output; absent when nobody wants it. */
@@ -40,6 +42,8 @@ export interface HostVmRun {
 
 const NVME_MIB = 64;
 const KILL_MS = 5000;
+/** Some ten seconds on an idle machine, all of them under emulation. */
+const BOOT_S = 240;
 
 /** Runs it; returns the task's exit code. Throws an `EnvironmentError` when the machine ends before the task does. */
 export async function runHostVm(parts: HostVmProvisions, options: HostVmRun): Promise<number> {
@@ -77,7 +81,7 @@ export async function runHostVm(parts: HostVmProvisions, options: HostVmRun): Pr
     await using _output = options.output && Tail.follow(outputs.outputPath, options.output);
     await using _errors = Tail.follow(outputs.errorsPath, options.errors);
     await using _console = options.console && Tail.follow(outputs.consolePath, options.console);
-    return await runQemu(parts, args, options);
+    return await runQemu(parts, args, options, outputs.controlPath);
   })();
   const code = exitCodeOf(await textOf(outputs.controlPath));
   if (code === undefined) {
@@ -95,7 +99,8 @@ export async function runHostVm(parts: HostVmProvisions, options: HostVmRun): Pr
 async function runQemu(
   { qemu }: HostVmProvisions,
   args: readonly string[],
-  { signal, hasInput, timeoutSeconds }: HostVmRun,
+  { signal, hasInput, timeoutSeconds, bootSeconds = BOOT_S }: HostVmRun,
+  controlPath: string,
 ): Promise<string> {
   const child = new Deno.Command(qemu.tool.command, {
     args: [...qemu.tool.args, ...args],
@@ -111,10 +116,15 @@ async function runQemu(
     kill(child, "SIGTERM");
     killTimer ??= setTimeout(() => kill(child, "SIGKILL"), KILL_MS);
   };
-  const timer = setTimeout(() => {
+  const timeout = setTimeout(() => {
     reason = `its ${timeoutSeconds} seconds were over (--timeout)`;
     stop();
   }, timeoutSeconds * 1000);
+  const bootTimeout = setTimeout(async () => {
+    if (hasStarted(await textOf(controlPath))) return;
+    reason = `it did not start its task within ${bootSeconds} seconds`;
+    stop();
+  }, bootSeconds * 1000);
   signal.addEventListener("abort", stop);
   try {
     const [status, words] = await Promise.all([child.status, new Response(child.stderr).text()]);
@@ -122,7 +132,8 @@ async function runQemu(
     const said = lastLines(words, 4).filter((line) => !line.includes(" warning: "));
     return reason || [`QEMU ended with ${endOf(status)}`, ...said].join("; ");
   } finally {
-    clearTimeout(timer);
+    clearTimeout(timeout);
+    clearTimeout(bootTimeout);
     clearTimeout(killTimer);
     input?.abort();
     signal.removeEventListener("abort", stop);

@@ -2,8 +2,10 @@
  * An initramfs with nothing but the IORT that Linux is to use: read once from the machine itself, then kept.
  * @module
  */
+import { EnvironmentError } from "../environment_error.ts";
 import { Cache } from "../provision/cache.ts";
 import { sha256 } from "../provision/manifest.ts";
+import { lastLines } from "../tool.ts";
 import { newc } from "./cpio.ts";
 import { runHostVm } from "./host_vm.ts";
 import { IORT_PATH, withCanwbs } from "./iort.ts";
@@ -25,6 +27,8 @@ export async function iortOverride(
     title: "the Host VM's IORT",
     inputs: `1 ${parts.qemu.version} ${await sha256(shape)}`,
     make: async (path) => {
+      let said = "";
+      const decoder = new TextDecoder();
       const code = await runHostVm(parts, {
         script: SCRIPT,
         repository: path,
@@ -34,10 +38,15 @@ export async function iortOverride(
         append: "",
         timeoutSeconds: TIMEOUT_S,
         hasInput: false,
-        errors: (bytes) => progress(new TextDecoder().decode(bytes).trimEnd()),
+        errors: (bytes) => said += decoder.decode(bytes, { stream: true }),
         signal,
       });
-      if (code !== 0) progress(`Reading the IORT ended with exit status ${code}`);
+      if (code !== 0) {
+        throw new EnvironmentError(
+          `Cannot read the IORT of the Host VM: exit status ${code} in there`,
+          lastLines(said, 4),
+        );
+      }
       const table = await Deno.readFile(`${path}/IORT`);
       await Deno.writeFile(`${path}/${NAME}`, newc([[IORT_PATH, withCanwbs(table)]]));
       await Deno.remove(`${path}/IORT`);

@@ -13,6 +13,11 @@ export function exitCodeOf(control: string): number | undefined {
   return code === undefined ? undefined : Number(code);
 }
 
+/** Whether the control port says that the task has begun. */
+export function hasStarted(control: string): boolean {
+  return /^start$/m.test(control);
+}
+
 /** Why a machine ended before its task: the kernel's panic when there is one, else `end`, how QEMU ended. */
 export function reasonOf(console: string, end: string): string {
   const panic = PANIC.exec(console)?.[1];
