@@ -258,6 +258,7 @@ export class ModelIommufd implements Iommufd {
     const call = "IOMMU_VIOMMU_ALLOC";
     if (flags !== 0 || type === 0) refuse(call, ERRNO.EOPNOTSUPP);
     const { driver } = this.#device(devId, call);
+    if (!driver.hasViommu(type)) refuse(call, ERRNO.EOPNOTSUPP);
     const parent = this.#objects.get(hwptId, PagingHwpt, call);
     if (!parent.isNestParent) refuse(call, ERRNO.EINVAL);
     const made = driver.allocViommu(type, parent.domain, parent.ioas.table);
@@ -287,10 +288,11 @@ export class ModelIommufd implements Iommufd {
     return this.#objects.add(queue);
   }
 
-  hwQueueAlloc({ flags, viommuId, type, length }: HwQueueAlloc): number {
+  hwQueueAlloc({ flags, viommuId, type, nestingParentIova, length }: HwQueueAlloc): number {
     const call = "IOMMU_HW_QUEUE_ALLOC";
     if (flags !== 0 || type === 0) refuse(call, ERRNO.EOPNOTSUPP);
     if (length === 0n) refuse(call, ERRNO.EINVAL);
+    if (nestingParentIova + length - 1n > LAST) refuse(call, ERRNO.EOVERFLOW);
     this.#objects.get(viommuId, ModelViommu, call);
     return refuse(call, ERRNO.EOPNOTSUPP);
   }

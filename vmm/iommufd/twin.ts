@@ -43,6 +43,8 @@ export class TwinIommufd implements Iommufd {
   readonly disagreements: Disagreement[] = [];
   /** How many calls there were. */
   calls = 0;
+  /** Told of each call, and what both answered when they agreed. */
+  onCall: ((call: string, answer: string) => void) | undefined;
   readonly #first: Iommufd;
   readonly #second: Iommufd;
 
@@ -260,6 +262,7 @@ export class TwinIommufd implements Iommufd {
     const number = ++this.calls;
     const [a, b] = [answer(one), answer(other)];
     const [first, second] = [textOf(a, seen), textOf(b, seen)];
+    this.onCall?.(`${name} ${plain(args)}`, first);
     if (first !== second) {
       this.disagreements.push({ number, call: `${name} ${plain(args)}`, first, second });
     }

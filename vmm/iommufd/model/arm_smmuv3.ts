@@ -116,10 +116,11 @@ export class ArmSmmuV3 implements Driver {
     };
   }
 
-  allocViommu(type: number, _parent: PagingDomain, table: IoPagetable): DriverViommu {
-    if (type !== IOMMU_VIOMMU_TYPE.ARM_SMMUV3 || !this.#canNest) {
-      refuse("IOMMU_VIOMMU_ALLOC", ERRNO.EOPNOTSUPP);
-    }
+  hasViommu(type: number): boolean {
+    return type === IOMMU_VIOMMU_TYPE.ARM_SMMUV3 && this.#canNest;
+  }
+
+  allocViommu(_type: number, _parent: PagingDomain, table: IoPagetable): DriverViommu {
     const { memory, observer, log2tlbSets = 10 } = this.#options;
     return new ArmVsmmu({
       memory: new StageTwoMemory(table, memory),

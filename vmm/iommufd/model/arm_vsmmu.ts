@@ -34,7 +34,7 @@ const COMMAND_SIZE = 16;
 /** Linux issues so many commands at once. */
 const BLOCK = 63;
 /** Bits that a vSTE may have. */
-const VSTE_MASK: readonly number[] = [0xffff_ffff, 0xf80f_ffff, 0x0000_00ff, 0x3800_0000];
+const VSTE_MASK: readonly number[] = [0xffff_ffff, 0xf80f_ffff, 0x3800_00ff, 0];
 const EATS_TRANS = 1;
 
 /** Events that Linux passes on. */

@@ -62,6 +62,8 @@ export interface Driver {
   readonly reserved: readonly IovaRange[];
   /** A domain that shows `table`. Throws `SystemError`. */
   allocPaging(table: IoPagetable, flags: number, data: Uint8Array | undefined): PagingDomain;
-  /** A vIOMMU on a nest parent; EOPNOTSUPP for a type that it has not. */
+  /** Whether it has vIOMMUs of a type. */
+  hasViommu(type: number): boolean;
+  /** A vIOMMU of a type that it has, on a nest parent. Throws `SystemError`. */
   allocViommu(type: number, parent: PagingDomain, table: IoPagetable): DriverViommu;
 }
