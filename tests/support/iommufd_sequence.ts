@@ -170,6 +170,10 @@ export class Sequence {
     (s) => s.#choose(s.#ground.devices).detach(),
     (s) => void s.#ground.iommufd.getHwInfo(s.devId(), s.#mostly(0, 1, 2, 3)),
     (s) => s.#hwQueue(),
+    (s) => void s.#option(),
+    (s) => void s.#ground.iommufd.vfioIoas(s.#mostly(s.#random.below(3), 9), s.id()),
+    (s) => s.#ground.iommufd.ioasChangeProcess(),
+    (s) => s.#faultQueue(),
   ];
 
   #map(): void {
@@ -304,6 +308,22 @@ export class Sequence {
       this.#mostly(0n, 1n << 10n, 1n << 11n, 1n << 12n, 3n << 20n, 1n << 25n, 1n << 48n, 1n << 32n);
     const w1 = this.#mostly(0n, 1n, 0x5000n, 0x100n, 0x400n, 0x500n, 0x900n, 0x800n, 2n);
     return [w0, w1];
+  }
+
+  #option(): bigint {
+    const value = BigInt(this.#mostly(this.#random.below(2), 2));
+    const { iommufd } = this.#ground;
+    return iommufd.option(this.#mostly(1, 0, 7), this.#mostly(1, 0, 3), this.id(), value);
+  }
+
+  #faultQueue(): void {
+    const queue = this.#ground.iommufd.faultQueueAlloc(this.#mostly(0, 1));
+    this.#keep(queue.id);
+    if (this.#random.below(2) === 0) this.#queues.push(queue);
+    else queue[Symbol.dispose]();
+    const { iommufd } = this.#ground;
+    const alloc = { flags: this.#mostly(4, 5), devId: this.devId(), ptId: this.id(), dataType: 0 };
+    this.#keep(iommufd.hwptAlloc({ ...alloc, faultId: this.#mostly(queue.id, 99) }));
   }
 
   #hwQueue(): void {

@@ -23,10 +23,13 @@ import type {
   VeventqAlloc,
   ViommuAlloc,
 } from "./iommufd.ts";
-import type { Pages, Pin } from "./model/area.ts";
+import type { Pin } from "./model/area.ts";
 import { DevicePort, ModelDevice } from "./model/device.ts";
 import type { Driver } from "./model/driver.ts";
 import { ModelEventQueue } from "./model/event_queue.ts";
+import { ModelFaultQueue } from "./model/fault_queue.ts";
+import { checkMap, insert, rightsOf } from "./model/mapping.ts";
+import { ModelOptions } from "./model/options.ts";
 import { ObjectTable, refuse } from "./model/objects.ts";
 import { type Hwpt, Ioas, NestedHwpt, PagingHwpt } from "./model/page_tables.ts";
 import { ModelVdevice, ModelViommu } from "./model/viommu.ts";
@@ -43,7 +46,7 @@ const MOST_INVALIDATIONS = 1 << 19;
 const PAGE = 4096;
 
 /** What a model is made of. */
-export interface ModelOptions {
+export interface ModelIommufdOptions {
   /** Finds memory that is mapped. */
   readonly pin: Pin;
 }
@@ -60,10 +63,11 @@ export interface ModelDeviceOptions {
 export class ModelIommufd implements Iommufd {
   readonly #objects = new ObjectTable();
   readonly #devices = new Map<number, ModelDevice>();
+  readonly #options = new ModelOptions(this.#objects);
   readonly #pin: Pin;
 
   /** With nothing in it. */
-  constructor({ pin }: ModelOptions) {
+  constructor({ pin }: ModelIommufdOptions) {
     this.#pin = pin;
   }
 
@@ -124,8 +128,6 @@ export class ModelIommufd implements Iommufd {
     const call = "IOMMU_IOAS_MAP";
     checkMap(flags, iova, length, call);
     const ioas = this.#ioas(ioasId, call);
-    if (length === 0n) refuse(call, ERRNO.EINVAL);
-    if (userVa + length > LAST) refuse(call, ERRNO.EOVERFLOW);
     return insert(ioas, { kind: "user", userVa }, flags, length, iova, call);
   }
 
@@ -133,8 +135,6 @@ export class ModelIommufd implements Iommufd {
     const call = "IOMMU_IOAS_MAP_FILE";
     checkMap(flags, iova, length, call);
     const ioas = this.#ioas(ioasId, call);
-    if (length === 0n) refuse(call, ERRNO.EINVAL);
-    if (start + length > LAST) refuse(call, ERRNO.EOVERFLOW);
     return insert(ioas, { kind: "file", fd, start }, flags, length, iova, call);
   }
 
@@ -171,15 +171,15 @@ export class ModelIommufd implements Iommufd {
   }
 
   ioasChangeProcess(): void {
-    refuse("IOMMU_IOAS_CHANGE_PROCESS", ERRNO.EOPNOTSUPP);
+    this.#options.changeProcess();
   }
 
-  option(): bigint {
-    return refuse("IOMMU_OPTION", ERRNO.EOPNOTSUPP);
+  option(optionId: number, op: number, objectId: number, value: bigint): bigint {
+    return this.#options.option(optionId, op, objectId, value);
   }
 
-  vfioIoas(): number {
-    return refuse("IOMMU_VFIO_IOAS", ERRNO.ENODEV);
+  vfioIoas(op: number, ioasId: number): number {
+    return this.#options.vfioIoas(op, ioasId);
   }
 
   hwptAlloc({ flags, devId, ptId, dataType, data, faultId }: HwptAlloc): number {
@@ -250,8 +250,9 @@ export class ModelIommufd implements Iommufd {
     return failed(object === undefined ? ERRNO.ENOENT : ERRNO.EINVAL);
   }
 
-  faultQueueAlloc(): RecordQueue {
-    return refuse("IOMMU_FAULT_QUEUE_ALLOC", ERRNO.EOPNOTSUPP);
+  faultQueueAlloc(flags: number = 0): RecordQueue {
+    if (flags !== 0) refuse("IOMMU_FAULT_QUEUE_ALLOC", ERRNO.EOPNOTSUPP);
+    return this.#objects.add(new ModelFaultQueue());
   }
 
   viommuAlloc({ flags, type, devId, hwptId }: ViommuAlloc): number {
@@ -314,12 +315,17 @@ export class ModelIommufd implements Iommufd {
     return this.#objects.get(id, ModelDevice, call);
   }
 
-  /** A HWPT that was asked for with a fault queue there is none of, is none. */
+  /** The fault queue is looked up last, when the driver has made everything. */
   #finish(flags: number, faultId: number | undefined, make: () => Hwpt): number {
     const hwpt = make();
     if (flags & IOMMU_HWPT_FAULT_ID_VALID) {
-      hwpt.release();
-      refuse(`IOMMU_HWPT_ALLOC with fault queue ${faultId ?? 0}`, ERRNO.ENOENT);
+      const queue = this.#objects.find(faultId ?? 0);
+      if (!(queue instanceof ModelFaultQueue)) {
+        hwpt.release();
+        refuse("IOMMU_HWPT_ALLOC", ERRNO.ENOENT);
+      }
+      hwpt.faults = queue;
+      queue.users++;
     }
     return this.#objects.add(hwpt).id;
   }
@@ -359,39 +365,4 @@ export class ModelIommufd implements Iommufd {
       this.#objects.remove(hwpt);
     }
   }
-}
-
-/** The checks of all three ways to map that come before the IOAS is looked up. */
-function checkMap(flags: number, iova: bigint, length: bigint, call: string): void {
-  if (
-    (flags & ~(IOMMU_IOAS_MAP.FIXED_IOVA | IOMMU_IOAS_MAP.WRITEABLE | IOMMU_IOAS_MAP.READABLE)) !==
-      0
-  ) {
-    refuse(call, ERRNO.EOPNOTSUPP);
-  }
-  if (iova >= LAST || length >= LAST) refuse(call, ERRNO.EOVERFLOW);
-  if ((flags & (IOMMU_IOAS_MAP.WRITEABLE | IOMMU_IOAS_MAP.READABLE)) === 0) {
-    refuse(call, ERRNO.EINVAL);
-  }
-}
-
-function rightsOf(flags: number): { readonly readable: boolean; readonly writable: boolean } {
-  return {
-    readable: (flags & IOMMU_IOAS_MAP.READABLE) !== 0,
-    writable: (flags & IOMMU_IOAS_MAP.WRITEABLE) !== 0,
-  };
-}
-
-function insert(
-  { table }: Ioas,
-  source: Pages["source"],
-  flags: number,
-  length: bigint,
-  iova: bigint,
-  call: string,
-): bigint {
-  const rights = rightsOf(flags);
-  const pages: Pages = { source, length, writable: rights.writable, physical: undefined };
-  const fixed = flags & IOMMU_IOAS_MAP.FIXED_IOVA ? iova : undefined;
-  return table.insert(pages, 0n, length, fixed, rights, call);
 }

@@ -36,6 +36,8 @@ export class IoPagetable {
   #allowed: readonly IovaRange[] = [];
   readonly #domains: DomainShape[] = [];
   readonly #pin: Pin;
+  /** False while IOMMU_OPTION_HUGE_PAGES forbids them. */
+  hasHugePages = true;
   /** Changes with the areas, so that nobody looks at old ones. */
   version = 0;
 
@@ -137,6 +139,24 @@ export class IoPagetable {
     return removed;
   }
 
+  /** IOMMU_OPTION_HUGE_PAGES. */
+  allowHugePages(isAllowed: boolean, call: string): void {
+    if (isAllowed === this.hasHugePages) return;
+    if (!isAllowed) {
+      if (this.#domains.length > 0 && this.#areas.length > 0) refuse(call, ERRNO.EINVAL);
+      if (this.#hasUnaligned(PAGE)) refuse(call, ERRNO.EADDRINUSE);
+    }
+    this.hasHugePages = isAllowed;
+    this.#align();
+  }
+
+  #hasUnaligned(sizeBytes: bigint): boolean {
+    return this.#areas.some((area) =>
+      area.start % sizeBytes !== 0n || (area.last + 1n) % sizeBytes !== 0n ||
+      pageOffset(area) % sizeBytes !== 0n
+    );
+  }
+
   /** Shows everything to a new domain. */
   addDomain(shape: DomainShape, call: string): void {
     const { aperture, pageSize } = shape;
@@ -144,11 +164,7 @@ export class IoPagetable {
     const above = aperture.last < LAST ? [{ start: aperture.last + 1n, last: LAST }] : [];
     try {
       for (const range of [...below, ...above]) this.reserve(range, shape, call);
-      const unaligned = this.#areas.some((area) =>
-        area.start % pageSize !== 0n || (area.last + 1n) % pageSize !== 0n ||
-        pageOffset(area) % pageSize !== 0n
-      );
-      if (unaligned) refuse(call, ERRNO.EADDRINUSE);
+      if (this.#hasUnaligned(pageSize)) refuse(call, ERRNO.EADDRINUSE);
       for (const { pages } of this.#areas) this.#show(pages, call);
     } catch (error) {
       this.unreserve(shape);
@@ -169,9 +185,10 @@ export class IoPagetable {
   }
 
   #align(): void {
+    const least = this.hasHugePages ? 1n : PAGE;
     this.alignment = this.#domains.reduce(
       (most, { pageSize }) => most > pageSize ? most : pageSize,
-      1n,
+      least,
     );
   }
 

@@ -3,6 +3,7 @@
  * @module
  */
 import type { Domain, PagingDomain } from "./driver.ts";
+import type { ModelFaultQueue } from "./fault_queue.ts";
 import { IoPagetable } from "./io_pagetable.ts";
 import { ModelObject } from "./objects.ts";
 import type { Pin } from "./area.ts";
@@ -28,6 +29,8 @@ export abstract class Hwpt extends ModelObject {
   abstract readonly domain: Domain;
   /** The paging HWPT that decides which IOVAs its devices need. */
   abstract readonly paging: PagingHwpt;
+  /** Takes page requests of its devices. */
+  faults: ModelFaultQueue | undefined;
   /** Allocated with IOMMU_HWPT_ALLOC_PASID. */
   readonly isPasidCompatible: boolean;
 
@@ -67,6 +70,7 @@ export class PagingHwpt extends Hwpt {
   }
 
   override release(): void {
+    if (this.faults !== undefined) this.faults.users--;
     this.ioas.table.removeDomain(this.domain);
     this.ioas.users--;
     if (this.isAutomatic) this.ioas.automatic.splice(this.ioas.automatic.indexOf(this), 1);
@@ -91,6 +95,7 @@ export class NestedHwpt extends Hwpt {
   }
 
   override release(): void {
+    if (this.faults !== undefined) this.faults.users--;
     this.viommu.users--;
   }
 }

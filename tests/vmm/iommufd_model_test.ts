@@ -1,0 +1,123 @@
+/** The model's rules, as drivers/iommu/iommufd of Linux 7.3 has them; the Host VM compares many more with the kernel. */
+import { assertEquals } from "@std/assert";
+import { GuestRam } from "../../hw/guest_memory.ts";
+import { SystemError } from "../../uapi/errno.ts";
+import type { BoundDevice } from "../../vmm/iommufd/iommufd.ts";
+import { ModelIommufd } from "../../vmm/iommufd/model.ts";
+import { ArmSmmuV3 } from "../../vmm/iommufd/model/arm_smmuv3.ts";
+import { ModelFaultQueue } from "../../vmm/iommufd/model/fault_queue.ts";
+
+const FIXED_RW = 7;
+const RW = 6;
+
+function made(): { model: ModelIommufd; device: BoundDevice } {
+  const model = new ModelIommufd({
+    pin: (source) => source.kind === "user" && source.userVa < 0x10_0000n ? 0 : -14,
+  });
+  const driver = new ArmSmmuV3({ memory: new GuestRam() });
+  return { model, device: model.bind({ driver, streamId: 1 }) };
+}
+
+/** What a call gives, or the name of its error. */
+function answer(call: () => unknown): unknown {
+  try {
+    return call();
+  } catch (error) {
+    if (error instanceof SystemError) return error.code;
+    throw error;
+  }
+}
+
+Deno.test("the lowest free id is given, and what is used is busy", () => {
+  const { model, device } = made();
+  assertEquals([device.devId, model.ioasAlloc(), model.ioasAlloc()], [1, 2, 3]);
+  model.destroy(2);
+  assertEquals(model.ioasAlloc(), 2);
+  assertEquals(answer(() => model.destroy(1)), "EBUSY");
+  assertEquals(answer(() => model.destroy(9)), "ENOENT");
+  assertEquals(device.attach(2), 4);
+  assertEquals(answer(() => model.destroy(2)), "EBUSY");
+  assertEquals(device.attach(3), 5, "made before the one that it replaces goes");
+  assertEquals(answer(() => model.destroy(4)), "ENOENT", "with its last device");
+  device[Symbol.dispose]();
+  assertEquals(answer(() => model.destroy(1)), "ENOENT");
+});
+
+Deno.test("maps and unmaps are refused as the kernel does", async (t) => {
+  const { model, device } = made();
+  const ioasId = model.ioasAlloc();
+  device.attach(ioasId);
+  const map = (change: object): unknown =>
+    answer(() =>
+      model.ioasMap({
+        flags: FIXED_RW,
+        ioasId,
+        userVa: 0x1000n,
+        length: 0x2000n,
+        iova: 0x1_0000n,
+        ...change,
+      })
+    );
+  const unmap = (iova: bigint, length: bigint): unknown =>
+    answer(() => model.ioasUnmap(ioasId, iova, length));
+  const cases: { name: string; is: () => unknown; gives: unknown }[] = [
+    { name: "a map", is: () => map({}), gives: 0x1_0000n },
+    { name: "over another", is: () => map({ iova: 0x1_1000n }), gives: "EEXIST" },
+    { name: "unknown flag", is: () => map({ flags: 15 }), gives: "EOPNOTSUPP" },
+    { name: "neither read nor write", is: () => map({ flags: 1 }), gives: "EINVAL" },
+    { name: "no IOAS", is: () => map({ ioasId: 9 }), gives: "ENOENT" },
+    { name: "no length", is: () => map({ length: 0n }), gives: "EINVAL" },
+    { name: "half a page", is: () => map({ iova: 0x2_0800n }), gives: "EINVAL" },
+    { name: "over the MSI window", is: () => map({ iova: 0x0800_0000n }), gives: "EINVAL" },
+    {
+      name: "memory that is not there",
+      is: () => map({ userVa: 1n << 40n, iova: 0n }),
+      gives: "EFAULT",
+    },
+    { name: "anywhere", is: () => map({ flags: RW, userVa: 0x3000n }), gives: 0x1000n },
+    { name: "a part", is: () => unmap(0x1_0000n, 0x1000n), gives: "ENOENT" },
+    { name: "nothing there", is: () => unmap(0x5_0000n, 0x1000n), gives: "ENOENT" },
+    { name: "everything and more", is: () => unmap(0n, 0x10_0000n), gives: 0x4000n },
+    { name: "all of nothing", is: () => unmap(0n, 0xffff_ffff_ffff_ffffn), gives: 0n },
+    {
+      name: "beyond the end",
+      is: () => unmap(0x1000n, 0xffff_ffff_ffff_ffffn),
+      gives: "EOVERFLOW",
+    },
+  ];
+  for (const { name, is, gives } of cases) await t.step(name, () => assertEquals(is(), gives));
+});
+
+Deno.test("options are refused, kept, and change what can be mapped", () => {
+  const { model } = made();
+  const ioasId = model.ioasAlloc();
+  assertEquals(answer(() => model.option(0, 0, 0, 1n)), "EBUSY", "RLIMIT_MODE with objects");
+  assertEquals(new ModelIommufd({ pin: () => 0 }).option(0, 0, 0, 1n), 1n);
+  assertEquals(model.option(1, 1, ioasId, 0n), 1n);
+  assertEquals(answer(() => model.option(1, 0, ioasId, 2n)), "EINVAL");
+  assertEquals(answer(() => model.option(1, 0, 9, 0n)), "ENOENT");
+  model.option(1, 0, ioasId, 0n);
+  assertEquals(model.ioasIovaRanges(ioasId).alignment, 4096n);
+  assertEquals(answer(() => model.vfioIoas(0, 0)), "ENODEV");
+  model.vfioIoas(1, ioasId);
+  assertEquals(model.vfioIoas(0, 0), ioasId);
+});
+
+Deno.test("page requests are read by groups, and answered once", () => {
+  const queue = new ModelFaultQueue();
+  const answers: number[] = [];
+  const group = (count: number): void =>
+    queue.push({ records: new Uint8Array(40 * count), answer: (code) => void answers.push(code) });
+  group(1);
+  group(2);
+  const bytes = new Uint8Array(80);
+  assertEquals(answer(() => queue.read(new Uint8Array(41))), "ESPIPE");
+  assertEquals(queue.read(bytes), 40, "the second group does not fit");
+  assertEquals(answer(() => queue.read(new Uint8Array(40))), "EINVAL");
+  assertEquals([queue.read(bytes), queue.read(bytes)], [80, 0]);
+  assertEquals([bytes[36], bytes[76]], [1, 1], "one cookie for the group");
+  const response = (cookie: number, code: number): unknown =>
+    answer(() => queue.write(new Uint8Array(Uint32Array.of(cookie, code).buffer)));
+  assertEquals([response(1, 7), response(5, 0), response(1, 1)], ["EINVAL", "EINVAL", 8]);
+  assertEquals([response(1, 1), response(0, 0), answers], ["EINVAL", 8, [1, 0]]);
+});

@@ -1,0 +1,43 @@
+/**
+ * What the ways to map have in common. As drivers/iommu/iommufd/ioas.c has it.
+ * @module
+ */
+import { ERRNO } from "../../../uapi/errno.ts";
+import { IOMMU_IOAS_MAP } from "../../../uapi/iommufd/mod.ts";
+import type { Pages } from "./area.ts";
+import { refuse } from "./objects.ts";
+import type { Ioas } from "./page_tables.ts";
+
+const LAST = 0xffff_ffff_ffff_ffffn;
+const { FIXED_IOVA, WRITEABLE, READABLE } = IOMMU_IOAS_MAP;
+
+/** What comes before the IOAS is looked up. */
+export function checkMap(flags: number, iova: bigint, length: bigint, call: string): void {
+  if ((flags & ~(FIXED_IOVA | WRITEABLE | READABLE)) !== 0) refuse(call, ERRNO.EOPNOTSUPP);
+  if (iova >= LAST || length >= LAST) refuse(call, ERRNO.EOVERFLOW);
+  if ((flags & (WRITEABLE | READABLE)) === 0) refuse(call, ERRNO.EINVAL);
+}
+
+/** What devices may do, by the flags. */
+export function rightsOf(
+  flags: number,
+): { readonly readable: boolean; readonly writable: boolean } {
+  return { readable: (flags & READABLE) !== 0, writable: (flags & WRITEABLE) !== 0 };
+}
+
+/** Maps new memory; returns the IOVA. */
+export function insert(
+  { table }: Ioas,
+  source: Pages["source"],
+  flags: number,
+  length: bigint,
+  iova: bigint,
+  call: string,
+): bigint {
+  const start = source.kind === "user" ? source.userVa : source.start;
+  if (length === 0n) refuse(call, ERRNO.EINVAL);
+  if (start + length > LAST) refuse(call, ERRNO.EOVERFLOW);
+  const rights = rightsOf(flags);
+  const pages: Pages = { source, length, writable: rights.writable, physical: undefined };
+  return table.insert(pages, 0n, length, flags & FIXED_IOVA ? iova : undefined, rights, call);
+}
