@@ -174,6 +174,7 @@ export class Sequence {
     (s) => void s.#ground.iommufd.vfioIoas(s.#mostly(s.#random.below(3), 9), s.id()),
     (s) => s.#ground.iommufd.ioasChangeProcess(),
     (s) => s.#faultQueue(),
+    (s) => s.#dirty(),
   ];
 
   #map(): void {
@@ -314,6 +315,23 @@ export class Sequence {
     const value = BigInt(this.#mostly(this.#random.below(2), 2));
     const { iommufd } = this.#ground;
     return iommufd.option(this.#mostly(1, 0, 7), this.#mostly(1, 0, 3), this.id(), value);
+  }
+
+  #dirty(): void {
+    const { iommufd } = this.#ground;
+    const hwptId = this.id();
+    if (this.#random.below(2) === 0) {
+      iommufd.hwptSetDirtyTracking(hwptId, this.#mostly(1, 0, 2));
+    } else {
+      iommufd.hwptGetDirtyBitmap({
+        hwptId,
+        flags: this.#mostly(0, 1, 2),
+        iova: this.#iova(),
+        length: this.#length(),
+        pageSize: this.#mostly(PAGE, 0n, 0x800n, 0x2000n, 3n),
+        bitmap: new Uint8Array(64),
+      });
+    }
   }
 
   #faultQueue(): void {

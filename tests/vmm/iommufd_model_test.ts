@@ -4,7 +4,7 @@ import { GuestRam } from "../../hw/guest_memory.ts";
 import { SystemError } from "../../uapi/errno.ts";
 import type { BoundDevice } from "../../vmm/iommufd/iommufd.ts";
 import { ModelIommufd } from "../../vmm/iommufd/model.ts";
-import { ArmSmmuV3 } from "../../vmm/iommufd/model/arm_smmuv3.ts";
+import { ArmSmmuV3, goodHost } from "../../vmm/iommufd/model/arm_smmuv3.ts";
 import { ModelFaultQueue } from "../../vmm/iommufd/model/fault_queue.ts";
 
 const FIXED_RW = 7;
@@ -120,4 +120,38 @@ Deno.test("page requests are read by groups, and answered once", () => {
     answer(() => queue.write(new Uint8Array(Uint32Array.of(cookie, code).buffer)));
   assertEquals([response(1, 7), response(5, 0), response(1, 1)], ["EINVAL", "EINVAL", 8]);
   assertEquals([response(1, 1), response(0, 0), answers], ["EINVAL", 8, [1, 0]]);
+});
+
+Deno.test("dirty pages are those that a device wrote to while that was asked for", () => {
+  const ram = new GuestRam();
+  ram.map(0, new ArrayBuffer(0x10000));
+  const idrs = goodHost();
+  idrs[0] |= 2 << 6; // HTTU: access flag and dirty state
+  const model = new ModelIommufd({ pin: () => 0 });
+  const device = model.bind({ driver: new ArmSmmuV3({ memory: ram, idrs }), streamId: 1 });
+  const ioasId = model.ioasAlloc();
+  const iova = 0x40_0000_0000n;
+  model.ioasMap({ flags: FIXED_RW, ioasId, userVa: 0n, length: 0x10000n, iova });
+  const alloc = { devId: device.devId, ptId: ioasId, dataType: 0 };
+  assertEquals(answer(() => model.hwptAlloc({ ...alloc, flags: 3 })), "EOPNOTSUPP");
+  const hwptId = model.hwptAlloc({ ...alloc, flags: 2 });
+  device.attach(hwptId);
+  const port = model.port(device.devId);
+  const write = (page: number, size: number): boolean =>
+    port.write({ streamId: 1, substreamId: -1 }, page * 0x1000 + 0xff8, 0x40, new Uint8Array(size));
+  const read = (flags: number, pageSize: bigint): number[] => {
+    const bitmap = new Uint8Array(4);
+    model.hwptGetDirtyBitmap({ hwptId, flags, iova, length: 0x10000n, pageSize, bitmap });
+    return [...bitmap];
+  };
+  write(1, 4);
+  assertEquals(read(0, 0x1000n), [0, 0, 0, 0], "not asked for");
+  model.hwptSetDirtyTracking(hwptId, 1);
+  assertEquals([write(2, 4), write(8, 16)], [true, true]);
+  assertEquals(read(1, 0x1000n), [0b100, 0b11, 0, 0]);
+  assertEquals(read(1, 0x800n), [0b11_0000, 0, 0b1111, 0], "half pages");
+  assertEquals(read(0, 0x4000n), [0b101, 0, 0, 0], "four pages a bit");
+  assertEquals(read(0, 0x1000n), [0, 0, 0, 0], "cleared");
+  assertEquals(answer(() => read(4, 0x1000n)), "EOPNOTSUPP");
+  assertEquals(answer(() => read(0, 0x20000n)), "EINVAL");
 });

@@ -25,6 +25,7 @@ import type {
 } from "./iommufd.ts";
 import type { Pin } from "./model/area.ts";
 import { DevicePort, ModelDevice } from "./model/device.ts";
+import { checkDirtyRange } from "./model/dirty_log.ts";
 import type { Driver } from "./model/driver.ts";
 import { ModelEventQueue } from "./model/event_queue.ts";
 import { ModelFaultQueue } from "./model/fault_queue.ts";
@@ -35,7 +36,9 @@ import { type Hwpt, Ioas, NestedHwpt, PagingHwpt } from "./model/page_tables.ts"
 import { ModelVdevice, ModelViommu } from "./model/viommu.ts";
 import {
   IOMMU_HWPT_ALLOC,
+  IOMMU_HWPT_DIRTY_TRACKING,
   IOMMU_HWPT_FAULT_ID_VALID,
+  IOMMU_HWPT_GET_DIRTY_BITMAP,
   IOMMU_IOAS_MAP,
 } from "../../uapi/iommufd/mod.ts";
 
@@ -190,7 +193,9 @@ export class ModelIommufd implements Iommufd {
     const parent = this.#objects.find(ptId);
     if (parent instanceof Ioas) {
       if ((flags & ~HWPT_ALLOC_FLAGS) !== 0) refuse(call, ERRNO.EOPNOTSUPP);
-      if (flags & IOMMU_HWPT_ALLOC.DIRTY_TRACKING) refuse(call, ERRNO.EOPNOTSUPP);
+      if (flags & IOMMU_HWPT_ALLOC.DIRTY_TRACKING && !driver.hasDirtyTracking) {
+        refuse(call, ERRNO.EOPNOTSUPP);
+      }
       const isNestParent = (flags & IOMMU_HWPT_ALLOC.NEST_PARENT) !== 0;
       if (isNestParent && flags & IOMMU_HWPT_FAULT_ID_VALID) refuse(call, ERRNO.EOPNOTSUPP);
       const own = flags & ~IOMMU_HWPT_FAULT_ID_VALID;
@@ -228,12 +233,19 @@ export class ModelIommufd implements Iommufd {
     };
   }
 
-  hwptSetDirtyTracking(): void {
-    refuse("IOMMU_HWPT_SET_DIRTY_TRACKING", ERRNO.EOPNOTSUPP);
+  hwptSetDirtyTracking(hwptId: number, flags: number): void {
+    const call = "IOMMU_HWPT_SET_DIRTY_TRACKING";
+    if ((flags & ~IOMMU_HWPT_DIRTY_TRACKING.ENABLE) !== 0) refuse(call, ERRNO.EOPNOTSUPP);
+    const { dirty } = this.#objects.get(hwptId, PagingHwpt, call).domain;
+    (dirty ?? refuse(call, ERRNO.EOPNOTSUPP)).track(flags !== 0);
   }
 
-  hwptGetDirtyBitmap(_get: HwptGetDirtyBitmap): void {
-    refuse("IOMMU_HWPT_GET_DIRTY_BITMAP", ERRNO.EOPNOTSUPP);
+  hwptGetDirtyBitmap(get: HwptGetDirtyBitmap): void {
+    const call = "IOMMU_HWPT_GET_DIRTY_BITMAP";
+    if ((get.flags & ~IOMMU_HWPT_GET_DIRTY_BITMAP.NO_CLEAR) !== 0) refuse(call, ERRNO.EOPNOTSUPP);
+    const { ioas, domain } = this.#objects.get(get.hwptId, PagingHwpt, call);
+    checkDirtyRange(get, ioas.table.alignment, call);
+    (domain.dirty ?? refuse(call, ERRNO.EOPNOTSUPP)).read(get, get.flags !== 0);
   }
 
   hwptInvalidate(invalidate: HwptInvalidate): InvalidateResult {

@@ -17,17 +17,21 @@ import { ERRNO } from "../../../uapi/errno.ts";
 import type { IovaRange } from "../iommufd.ts";
 import type { ArmCommandRules } from "./arm_commands.ts";
 import { ArmVsmmu } from "./arm_vsmmu.ts";
+import { DirtyLog } from "./dirty_log.ts";
 import type { Driver, DriverDevice, DriverViommu, PagingDomain } from "./driver.ts";
 import type { IoPagetable } from "./io_pagetable.ts";
 import { refuse } from "./objects.ts";
 import { StageTwoMemory } from "./stage_two_memory.ts";
 import { StageTwoPort } from "./stage_two_port.ts";
 import {
+  IOMMU_HW_CAP,
   IOMMU_HW_INFO_TYPE,
   IOMMU_HWPT_ALLOC,
   IOMMU_VIOMMU_TYPE,
 } from "../../../uapi/iommufd/mod.ts";
 
+/** IDR0.HTTU with dirty state. */
+const HTTU_DIRTY = 2;
 /** Where the kernel maps doorbells for devices: MSI_IOVA_BASE of the driver. */
 const SW_MSI: IovaRange = { start: 0x0800_0000n, last: 0x080f_ffffn };
 const PAGE = 4096n;
@@ -66,7 +70,8 @@ export class ArmSmmuV3 implements Driver {
   readonly hwInfoType = IOMMU_HW_INFO_TYPE.ARM_SMMUV3;
   readonly hwInfo: Uint8Array;
   readonly maxPasidLog2 = 0;
-  readonly capabilities = 0n;
+  readonly capabilities: bigint;
+  readonly hasDirtyTracking: boolean;
   readonly reserved: readonly IovaRange[] = [SW_MSI];
   readonly #options: ArmSmmuV3Options;
   readonly #features: Features;
@@ -94,6 +99,8 @@ export class ArmSmmuV3 implements Driver {
       hasAts: get(idr0, IDR0.ATS) === 1,
     };
     this.#canNest = get(idr0, IDR0.S1P) === 1 && get(idr0, IDR0.S2P) === 1;
+    this.hasDirtyTracking = get(idr0, IDR0.HTTU) >= HTTU_DIRTY;
+    this.capabilities = this.hasDirtyTracking ? BigInt(IOMMU_HW_CAP.DIRTY_TRACKING) : 0n;
     const info = new Uint32Array(HW_INFO_WORDS);
     info.set(idrs.slice(0, IDR_COUNT), 2);
     this.hwInfo = new Uint8Array(info.buffer);
@@ -101,13 +108,17 @@ export class ArmSmmuV3 implements Driver {
 
   allocPaging(table: IoPagetable, flags: number, data: Uint8Array | undefined): PagingDomain {
     const isParent = flags === IOMMU_HWPT_ALLOC.NEST_PARENT;
-    const isKnown = flags === 0 || flags === IOMMU_HWPT_ALLOC.PASID || (isParent && this.#canNest);
+    const hasDirty = this.hasDirtyTracking && (flags & IOMMU_HWPT_ALLOC.DIRTY_TRACKING) !== 0;
+    const plain = hasDirty ? flags & ~IOMMU_HWPT_ALLOC.DIRTY_TRACKING : flags;
+    const isKnown = plain === 0 || plain === IOMMU_HWPT_ALLOC.PASID || (isParent && this.#canNest);
     if (!isKnown || data !== undefined) refuse("IOMMU_HWPT_ALLOC", ERRNO.EOPNOTSUPP);
-    const memory = new StageTwoMemory(table, this.#options.memory);
+    const dirty = hasDirty ? new DirtyLog(PAGE) : undefined;
+    const memory = new StageTwoMemory(table, this.#options.memory, dirty);
     const bits = BigInt(isParent ? this.#features.oas : STAGE1_BITS);
     return {
       aperture: { start: 0n, last: (1n << bits) - 1n },
       pageSize: PAGE,
+      dirty,
       attach: (device: DriverDevice) => {
         device.leave?.();
         device.leave = undefined;

@@ -4,6 +4,7 @@
  */
 import type { DmaPort, MsiPort } from "../../../hw/device.ts";
 import type { InvalidateResult, IovaRange } from "../iommufd.ts";
+import type { DirtyLog } from "./dirty_log.ts";
 import type { DomainShape, IoPagetable } from "./io_pagetable.ts";
 
 /** What a device is attached to, as far as its driver is concerned. */
@@ -13,7 +14,10 @@ export interface Domain {
 }
 
 /** A domain that shows an IOAS. */
-export interface PagingDomain extends Domain, DomainShape {}
+export interface PagingDomain extends Domain, DomainShape {
+  /** Where it was written to; undefined for one that cannot tell. */
+  readonly dirty: DirtyLog | undefined;
+}
 
 /** A device as its driver sees it. */
 export interface DriverDevice {
@@ -58,6 +62,8 @@ export interface Driver {
   readonly maxPasidLog2: number;
   /** Of IOMMU_HW_CAP. */
   readonly capabilities: bigint;
+  /** Whether its domains can tell where they were written to. */
+  readonly hasDirtyTracking: boolean;
   /** IOVAs that each device needs for itself. */
   readonly reserved: readonly IovaRange[];
   /** A domain that shows `table`. Throws `SystemError`. */

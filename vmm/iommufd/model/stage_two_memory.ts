@@ -3,6 +3,7 @@
  * @module
  */
 import type { Entry, GuestMemory } from "../../../hw/guest_memory.ts";
+import type { DirtyLog } from "./dirty_log.ts";
 import type { IoPagetable } from "./io_pagetable.ts";
 
 /** An area with its addresses as numbers, which physical ones of the model are. */
@@ -24,6 +25,8 @@ const NOWHERE: Span = {
 
 /** The view of an IOAS. */
 export class StageTwoMemory implements GuestMemory {
+  /** Told of what is written. */
+  readonly #dirty: DirtyLog | undefined;
   readonly #table: IoPagetable;
   readonly #memory: GuestMemory;
   #spans: readonly Span[] = [];
@@ -31,7 +34,8 @@ export class StageTwoMemory implements GuestMemory {
   #last = NOWHERE;
 
   /** Through `table` to `memory`, which has the physical addresses of the model. */
-  constructor(table: IoPagetable, memory: GuestMemory) {
+  constructor(table: IoPagetable, memory: GuestMemory, dirty?: DirtyLog) {
+    this.#dirty = dirty;
     this.#table = table;
     this.#memory = memory;
   }
@@ -77,7 +81,9 @@ export class StageTwoMemory implements GuestMemory {
       if (span === NOWHERE) return -1;
       this.#last = span;
     }
-    return (write ? span.writable : span.readable) ? span.physical + iova - span.start : -1;
+    if (!(write ? span.writable : span.readable)) return -1;
+    if (write) this.#dirty?.mark(iova, sizeBytes);
+    return span.physical + iova - span.start;
   }
 
   /** How much of a range lies in the area where it begins, when it goes on in another. */
