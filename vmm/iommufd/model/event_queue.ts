@@ -3,8 +3,8 @@
  * @module
  */
 import { ERRNO } from "../../../uapi/errno.ts";
-import type { RecordQueue } from "../iommufd.ts";
-import { ModelObject, refuse } from "./objects.ts";
+import { refuse } from "./objects.ts";
+import { ModelRecordQueue } from "./record_queue.ts";
 
 const HEADER_SIZE = 8;
 const LOST_EVENTS = 1;
@@ -16,15 +16,13 @@ interface Event {
 }
 
 /** The queue, as an object and for its reader. */
-export class ModelEventQueue extends ModelObject implements RecordQueue {
+export class ModelEventQueue extends ModelRecordQueue {
   /** Of IOMMU_VEVENTQ_TYPE. */
   readonly type: number;
   readonly #depth: number;
   readonly #release: () => void;
   #events: Event[] = [];
   #sequence = 0;
-  #handlers: readonly (() => void)[] = [];
-  #isOpen = true;
 
   /** For `depth` events; `release` lets go of the vIOMMU. */
   constructor(type: number, depth: number, release: () => void) {
@@ -32,8 +30,6 @@ export class ModelEventQueue extends ModelObject implements RecordQueue {
     this.type = type;
     this.#depth = depth;
     this.#release = release;
-    // The open descriptor.
-    this.users = 1;
   }
 
   /** An event, or the loss of one. */
@@ -46,7 +42,11 @@ export class ModelEventQueue extends ModelObject implements RecordQueue {
     // One record of a loss at the end stands for all up to there.
     if (last !== undefined && last.payload === undefined) this.#events.pop();
     this.#events.push({ sequence, payload: isLost ? undefined : payload.slice() });
-    for (const handler of this.#handlers) handler();
+    this.notify();
+  }
+
+  protected get isReadable(): boolean {
+    return this.#events.length > 0;
   }
 
   read(into: Uint8Array): number {
@@ -71,22 +71,6 @@ export class ModelEventQueue extends ModelObject implements RecordQueue {
 
   write(): number {
     return refuse("write", ERRNO.EOPNOTSUPP);
-  }
-
-  watch(handler: () => void): Disposable {
-    this.#handlers = [...this.#handlers, handler];
-    if (this.#events.length > 0) handler();
-    return {
-      [Symbol.dispose]: () => {
-        this.#handlers = this.#handlers.filter((other) => other !== handler);
-      },
-    };
-  }
-
-  [Symbol.dispose](): void {
-    if (!this.#isOpen) return;
-    this.#isOpen = false;
-    this.users--;
   }
 
   override release(): void {

@@ -8,8 +8,8 @@ import {
   iommu_hwpt_pgfault,
   IOMMUFD_PAGE_RESP,
 } from "../../../uapi/iommufd/mod.ts";
-import type { RecordQueue } from "../iommufd.ts";
-import { ModelObject, refuse } from "./objects.ts";
+import { refuse } from "./objects.ts";
+import { ModelRecordQueue } from "./record_queue.ts";
 
 const FAULT_SIZE = iommu_hwpt_pgfault.size;
 const RESPONSE_SIZE = iommu_hwpt_page_response.size;
@@ -24,24 +24,19 @@ export interface FaultGroup {
 }
 
 /** The queue, as an object and for its reader. */
-export class ModelFaultQueue extends ModelObject implements RecordQueue {
+export class ModelFaultQueue extends ModelRecordQueue {
   readonly #waiting: FaultGroup[] = [];
   /** Groups that were read, by cookie. */
   readonly #asked = new Map<number, FaultGroup>();
-  #handlers: readonly (() => void)[] = [];
-  #isOpen = true;
-
-  /** Empty. */
-  constructor() {
-    super();
-    // The open descriptor.
-    this.users = 1;
-  }
 
   /** Asks for pages. */
   push(group: FaultGroup): void {
     this.#waiting.push(group);
-    for (const handler of this.#handlers) handler();
+    this.notify();
+  }
+
+  protected get isReadable(): boolean {
+    return this.#waiting.length > 0;
   }
 
   read(into: Uint8Array): number {
@@ -78,22 +73,6 @@ export class ModelFaultQueue extends ModelObject implements RecordQueue {
       group.answer(code);
     }
     return done > 0 || from.length === 0 ? done : refuse("write", ERRNO.EINVAL);
-  }
-
-  watch(handler: () => void): Disposable {
-    this.#handlers = [...this.#handlers, handler];
-    if (this.#waiting.length > 0) handler();
-    return {
-      [Symbol.dispose]: () => {
-        this.#handlers = this.#handlers.filter((other) => other !== handler);
-      },
-    };
-  }
-
-  [Symbol.dispose](): void {
-    if (!this.#isOpen) return;
-    this.#isOpen = false;
-    this.users--;
   }
 
   /** The lowest that is free. */
