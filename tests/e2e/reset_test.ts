@@ -20,7 +20,7 @@ async function resetAt(sandbox: Sandbox, pattern: RegExp, resets: number): Promi
     tools: { qemu: parts.qemu.tool, dtc: parts.tools.dtc },
     machine: plan.machine,
     directory,
-    signal: AbortSignal.timeout(50_000),
+    signal: AbortSignal.timeout(150_000),
   });
   let said: string[] = [];
   for await (const line of machine.console) {
