@@ -30,6 +30,9 @@ export const hostvm: Command = {
     append: { value: "WORDS", help: "Added to the kernel's command line" },
     env: { value: "NAME=VALUE,…", help: "Environment of the task" },
     out: { value: "DIR", help: "Where files go that the task leaves in $VSMMU_OUT" },
+    guest: {
+      help: "Take along what `task microvm` needs inside, its kernel as $VSMMU_GUEST_KERNEL",
+    },
     sh: { help: "What follows is a command line for the shell inside, not a task of deno.json" },
     "stock-iort": { help: "Leave the firmware's IORT as it is: Linux then gives no vIOMMU away" },
     console: { help: "Show the kernel's messages on standard error" },
@@ -58,6 +61,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
     kernel: values.text("kernel") ?? (Deno.env.get(KERNEL_VARIABLE) || undefined),
     cacheDir: values.text("cache"),
     archive: values.text("mirror"),
+    withGuest: values.on("guest"),
     verify: values.on("verify"),
     refresh: values.on("refresh"),
     progress: io.note,

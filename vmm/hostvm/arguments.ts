@@ -16,6 +16,8 @@ export interface HostVmParts {
   readonly rootPath: string;
   /** Tar archive of the repository. */
   readonly repositoryPath: string;
+  /** Image of what a guest of this machine consists of; it is not written to. */
+  readonly partsPath?: string;
   /** Image of the NVMe disk; it is not written to. */
   readonly nvmePath: string;
   readonly cpuCount: number;
@@ -70,6 +72,10 @@ export function hostVmArguments(
     ...["-device", "virtio-blk-pci,drive=root"],
     ...["-blockdev", drive("repository", parts.repositoryPath)],
     ...["-device", "virtio-blk-pci,drive=repository"],
+    ...(parts.partsPath === undefined ? [] : [
+      ...["-blockdev", drive("parts", parts.partsPath)],
+      ...["-device", "virtio-blk-pci,drive=parts"],
+    ]),
     ...["-chardev", "stdio,id=input,signal=off"],
     ...file("output", outputs.outputPath),
     ...file("errors", outputs.errorsPath),

@@ -41,6 +41,14 @@ for disk in /sys/bus/pci/devices/*; do
   [ "$(cat "$disk/class")" = 0x010802 ] && give "$disk"
 done
 
+# What guests consist of, if it came along, is where the cache is.
+if [ -b /dev/vdc ]; then
+  mkdir -p /tmp/parts /tmp/parts-upper /tmp/parts-work /tmp/.cache/vsmmu
+  mount -t ext4 -o ro /dev/vdc /tmp/parts
+  mount -t overlay -o lowerdir=/tmp/parts,upperdir=/tmp/parts-upper,workdir=/tmp/parts-work overlay /tmp/.cache/vsmmu
+  export VSMMU_GUEST_KERNEL=/tmp/.cache/vsmmu/Image
+fi
+
 mkdir -p /tmp/repository /tmp/out
 tar xf /dev/vdb -C /tmp/repository
 cd /tmp/repository

@@ -70,6 +70,7 @@ export async function runHostVm(parts: HostVmProvisions, options: HostVmRun): Pr
     ...(options.initrdPath === undefined ? {} : { initrdPath: options.initrdPath }),
     rootPath: parts.rootPath,
     repositoryPath: file("repository.tar"),
+    ...(parts.partsPath === undefined ? {} : { partsPath: parts.partsPath }),
     nvmePath: file("nvme.img"),
     cpuCount: options.cpuCount,
     memoryMiB: options.memoryMiB,

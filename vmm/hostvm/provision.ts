@@ -8,6 +8,7 @@ import { checkQemu, type Qemu, rootHostTools, rootQemuTool, toolsRoot } from "..
 import { hostArchitecture } from "../provision/root_tool.ts";
 import { type QemuFeatures, qemuFeatures } from "../qemu/qemu_features.ts";
 import { machineTool } from "../tool.ts";
+import { guestParts, PARTS_NAME } from "./guest_parts.ts";
 import { hostKernel } from "./host_kernel.ts";
 import { hostRoot, ROOT_NAME } from "./host_root.ts";
 
@@ -25,6 +26,8 @@ export interface HostVmOptions {
   readonly verify?: boolean | undefined;
   /** Make everything anew. */
   readonly refresh?: boolean | undefined;
+  /** Also what a guest inside it consists of. */
+  readonly withGuest?: boolean | undefined;
   /** Told one line about whatever takes longer. */
   readonly progress: Progress;
   /** Ends the work. */
@@ -39,6 +42,8 @@ export interface HostVmProvisions {
   readonly firmwarePath: string;
   readonly kernelPath: string;
   readonly rootPath: string;
+  /** Image of what a guest consists of, if it was asked for. */
+  readonly partsPath?: string;
 }
 
 const FIRMWARE = "usr/share/qemu-efi-aarch64/QEMU_EFI.fd";
@@ -58,6 +63,9 @@ export async function provisionHostVm(options: HostVmOptions): Promise<HostVmPro
   const tools = rootHostTools(`${path}/root`, architecture);
   const kernelPath = await hostKernel(cache, packages, tools, architecture, options.kernel);
   const root = await hostRoot(cache, packages, tools);
+  const parts = options.withGuest
+    ? await guestParts(cache, packages, tools, kernelPath)
+    : undefined;
   const qemu = options.qemu === undefined
     ? rootQemuTool(`${path}/root`, architecture)
     : machineTool(options.qemu);
@@ -68,6 +76,7 @@ export async function provisionHostVm(options: HostVmOptions): Promise<HostVmPro
     firmwarePath: await firmware(cache, packages),
     kernelPath,
     rootPath: `${root.path}/${ROOT_NAME}`,
+    ...(parts === undefined ? {} : { partsPath: `${parts.path}/${PARTS_NAME}` }),
   };
 }
 
