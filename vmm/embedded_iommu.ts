@@ -72,6 +72,11 @@ export class EmbeddedIommu implements Disposable {
     return this.#model.port(this.#devices.get(streamId)!, msi);
   }
 
+  /** No function of the host is here. */
+  deviceAt(): undefined {
+    return undefined;
+  }
+
   /** Takes everything down. */
   [Symbol.dispose](): void {
     this.#stack[Symbol.dispose]();

@@ -15,21 +15,25 @@ import { ERRNO } from "../uapi/errno.ts";
 import type { Poller } from "../uapi/poll.ts";
 import type { Counters } from "./counters.ts";
 import { EmbeddedIommu } from "./embedded_iommu.ts";
+import { EnvironmentError } from "./environment_error.ts";
 import { FileBlockStore } from "./file_block_store.ts";
 import { GuestRamMap } from "./guest_ram_map.ts";
+import { KernelIommu, offerOf } from "./kernel_iommu.ts";
+import type { IommufdObserver } from "./iommufd/observed.ts";
 import type { Source } from "./iommufd/model/area.ts";
 import { goodHost } from "./iommufd/model/arm_smmuv3.ts";
 import { DeferredWork } from "./deferred_work.ts";
 import { type TraceHeader, VERSION } from "./trace/format.ts";
 import { Recorder } from "./trace/recorder.ts";
 import { TextRing } from "./trace/ring.ts";
+import { AssignedFunction } from "./vfio/assigned_function.ts";
 import { DmaWriteMsi } from "./vfio_user/dma_write_msi.ts";
 import { Intx } from "./vfio_user/intx.ts";
 import { LineLimiter, type LineLimits } from "./vfio_user/line_limiter.ts";
 import { type VfioUserObserver, VfioUserServer } from "./vfio_user/server.ts";
 
 /** Which iommufd is behind the SMMU. */
-export type IommufdKind = "model" | "none";
+export type IommufdKind = "model" | "kernel" | "none";
 
 /** How an endpoint interrupts. */
 export type InterruptKind = "msix" | "intx";
@@ -51,6 +55,11 @@ export type EndpointConfiguration =
       readonly interrupts: InterruptKind;
     }
     | { readonly kind: "dma-test" }
+    | {
+      readonly kind: "vfio";
+      /** Character device of a function of the host; wants the kernel's iommufd. */
+      readonly devicePath: string;
+    }
   );
 
 /** Devices to be served. Plain data: it crosses threads. */
@@ -59,7 +68,10 @@ export interface DeviceConfiguration {
   readonly smmuSocketPath: string;
   /** Choices among the features of the SMMU. */
   readonly features?: Partial<Features>;
-  /** What translates for the endpoints: an iommufd in this process, to which the SMMU hands its tables, or the SMMU. */
+  /**
+   * To whom the SMMU hands its tables: an iommufd in this process, that of the kernel for the functions of the host, or
+   * nobody. It translates itself for the other endpoints.
+   */
   readonly iommufd?: IommufdKind;
   /** Where what passes its doors is recorded. */
   readonly recording?: RecordingConfiguration;
@@ -105,7 +117,7 @@ export class DeviceMachine implements Disposable {
   readonly #later: DeferredWork;
   #recorder: Recorder | undefined;
   readonly #smmu: SmmuV3;
-  readonly #hardware: EmbeddedIommu | undefined;
+  readonly #hardware: Hardware | undefined;
   readonly #stack = new DisposableStack();
 
   /** Throws `SystemError` for a socket or image that cannot be opened, `RangeError` for features that cannot be. */
@@ -114,13 +126,17 @@ export class DeviceMachine implements Disposable {
     this.#surroundings = surroundings;
     this.#ramMap = new GuestRamMap(this.#ram, { log: surroundings.log });
     this.#later = stack.use(new DeferredWork(surroundings.poller));
-    const chosen = features(configuration.features);
-    this.#recorder = startRecording(configuration, chosen, stack);
-    const make = (): [SmmuV3, EmbeddedIommu | undefined] => {
+    const assigned = configuration.endpoints.filter(isAssigned);
+    const offer = assigned.length === 0
+      ? undefined
+      : offerOf(assigned[0].devicePath, configuration.features);
+    const chosen = offer?.features ?? features(configuration.features);
+    this.#recorder = startRecording(configuration, chosen, offer?.identity.idr, stack);
+    const make = (): [SmmuV3, Hardware | undefined] => {
       const hardware = this.#makeHardware(configuration, chosen, stack);
       return [this.#makeSmmu(configuration, chosen, hardware, stack), hardware];
     };
-    const isStarted = configuration.iommufd === "model" && this.#recorder !== undefined;
+    const isStarted = configuration.iommufd !== "none" && this.#recorder !== undefined;
     [this.#smmu, this.#hardware] = isStarted ? this.#recorder!.start(make) : make();
     for (const endpoint of configuration.endpoints) this.#makeEndpoint(endpoint, stack);
     this.#stack = stack.move();
@@ -131,33 +147,36 @@ export class DeviceMachine implements Disposable {
     this.#stack[Symbol.dispose]();
   }
 
-  /** Endpoints are devices of the model; what it is asked is counted and recorded. */
+  /** What an iommufd is asked is counted and recorded. */
   #makeHardware(
     { iommufd, endpoints }: DeviceConfiguration,
     chosen: Features,
     stack: DisposableStack,
-  ): EmbeddedIommu | undefined {
-    if (iommufd !== "model") return undefined;
-    const { counters, log } = this.#surroundings;
+  ): Hardware | undefined {
+    if (iommufd === "none" || iommufd === undefined) return undefined;
+    const { counters, log, poller } = this.#surroundings;
     const recorder = this.#recorder;
     const limiter = new LineLimiter(log, HARDWARE_LOG);
     const recorded = recorder?.iommufd();
-    const hardware = stack.use(
-      new EmbeddedIommu({
+    const common = {
+      features: chosen,
+      calls: (...[name, args, errno, result]: Parameters<IommufdObserver>): void => {
+        counters.iommufdCall(name, errno, result);
+        recorded?.(name, args, errno, result);
+      },
+      log: (line: string): void => limiter.line(`iommufd: ${line}`),
+    };
+    const hardware = iommufd === "kernel"
+      ? new KernelIommu({ ...common, poller, streams: endpoints.filter(isAssigned) })
+      : new EmbeddedIommu({
+        ...common,
         memory: recorder?.memory(this.#ram) ?? this.#ram,
         pin: (source) => this.#pin(source),
         streams: endpoints.map(({ streamId }) => streamId),
-        features: chosen,
         observer: counters,
-        calls: (name, args, errno, result) => {
-          counters.iommufdCall(name, errno, result);
-          recorded?.(name, args, errno, result);
-        },
-        log: (line) => limiter.line(`iommufd: ${line}`),
         log2tlbSets: LOG2_TLB_SETS,
-      }),
-    );
-    const { stageTwo } = hardware.host;
+      });
+    const { stageTwo } = stack.use(hardware).host;
     this.#ramMap.mirrorTo(recorder?.ram(stageTwo) ?? stageTwo);
     return hardware;
   }
@@ -173,7 +192,7 @@ export class DeviceMachine implements Disposable {
   #makeSmmu(
     { smmuSocketPath }: DeviceConfiguration,
     chosen: Features,
-    hardware: EmbeddedIommu | undefined,
+    hardware: Hardware | undefined,
     stack: DisposableStack,
   ): SmmuV3 {
     const { counters } = this.#surroundings;
@@ -220,8 +239,37 @@ export class DeviceMachine implements Disposable {
     const dma = this.#recorder?.dma(port) ?? port;
     const pci = endpoint.kind === "virtio-blk"
       ? this.#makeDisk(endpoint, requester, dma, intx, stack)
+      : endpoint.kind === "vfio"
+      ? this.#makeAssigned(endpoint.devicePath, requester, dma, stack)
       : new DmaTestDevice({ requester, dma, memory: this.#ram });
     this.#serve(pci, endpoint.socketPath, { intx, msi }, stack);
+  }
+
+  #makeAssigned(
+    devicePath: string,
+    requester: Requester,
+    dma: DmaPort,
+    stack: DisposableStack,
+  ): AssignedFunction {
+    const { poller, log } = this.#surroundings;
+    const limiter = new LineLimiter(log, HARDWARE_LOG);
+    const name = devicePath.slice(devicePath.lastIndexOf("/") + 1);
+    const device = this.#hardware?.deviceAt(devicePath);
+    if (device === undefined) {
+      throw new EnvironmentError(
+        `Cannot give ${devicePath} to a guest: only the kernel's iommufd has functions of the host`,
+      );
+    }
+    return stack.use(
+      new AssignedFunction({
+        name,
+        host: device.vfio,
+        requester,
+        dma,
+        poller,
+        log: (line) => limiter.line(`${name}: ${line}`),
+      }),
+    );
   }
 
   #makeDisk(
@@ -260,9 +308,19 @@ export class DeviceMachine implements Disposable {
   }
 }
 
+/** Hardware of either kind. */
+type Hardware = EmbeddedIommu | KernelIommu;
+
+type AssignedEndpoint = Extract<EndpointConfiguration, { kind: "vfio" }>;
+
+function isAssigned(endpoint: EndpointConfiguration): endpoint is AssignedEndpoint {
+  return endpoint.kind === "vfio";
+}
+
 function startRecording(
   { recording, iommufd, endpoints }: DeviceConfiguration,
   chosen: Features,
+  idrs: readonly number[] | undefined,
   stack: DisposableStack,
 ): Recorder | undefined {
   if (recording === undefined) return undefined;
@@ -273,9 +331,13 @@ function startRecording(
     format: "vsmmu-trace",
     version: `${VERSION.major}.${VERSION.minor}`,
     features: chosen,
-    ...(iommufd === "model"
-      ? { iommufd: { idrs: goodHost(), streams: endpoints.map(({ streamId }) => streamId) } }
-      : {}),
+    ...(iommufd === "none" || iommufd === undefined ? {} : {
+      iommufd: {
+        idrs: idrs ?? goodHost(),
+        streams: endpoints.filter((endpoint) => iommufd === "model" || isAssigned(endpoint))
+          .map(({ streamId }) => streamId),
+      },
+    }),
     log2tlbSets: LOG2_TLB_SETS,
     log2known: LOG2_KNOWN,
     guest,

@@ -9,6 +9,12 @@ import { chooseBoard } from "./qemu/board.ts";
 import { endpointSlots, type MachineConfiguration } from "./qemu/machine_arguments.ts";
 import type { RuntimeDirectory } from "./qemu/runtime_directory.ts";
 
+/**
+ * Where Linux maps doorbells of the host's interrupt controller for devices behind an SMMUv3: IOMMU_RESV_SW_MSI. What a
+ * device writes there passes the guest's stage 1 first.
+ */
+const HOST_MSI_WINDOW = { base: 0x0800_0000, sizeBytes: 0x10_0000 };
+
 /** What may be chosen about a machine. */
 export interface MachineChoice {
   readonly cpuCount: number;
@@ -20,6 +26,8 @@ export interface MachineChoice {
   readonly features?: Partial<Features>;
   /** What is behind the SMMU. */
   readonly iommufd: IommufdKind;
+  /** Character devices of functions of the host that the guest gets; with any, the kernel's iommufd is behind the SMMU. */
+  readonly assign?: readonly string[];
 }
 
 /** Where an endpoint is for the guest. */
@@ -37,6 +45,8 @@ export interface MachinePlan {
   readonly devices: DeviceConfiguration;
   readonly disk: Place;
   readonly dmaTest: Place;
+  /** The functions of the host, in their order. */
+  readonly assigned: readonly Place[];
 }
 
 /** Plans a machine of these parts, with its sockets in `directory` and the image at `imagePath` as its disk. */
@@ -46,14 +56,21 @@ export function planMachine(
   directory: RuntimeDirectory,
   imagePath: string,
 ): MachinePlan {
-  const { cpuCount, memoryMiB, commandLine, interrupts, features, iommufd } = choice;
-  const [diskSlot, dmaTestSlot] = endpointSlots(2);
+  const { cpuCount, memoryMiB, commandLine, interrupts, features, assign = [] } = choice;
+  const iommufd = assign.length > 0 ? "kernel" : choice.iommufd;
+  const [diskSlot, dmaTestSlot, ...slots] = endpointSlots(2 + assign.length);
   const disk = { slot: diskSlot, socketPath: directory.file("disk.sock"), ...place(diskSlot) };
   const dmaTest = {
     slot: dmaTestSlot,
     socketPath: directory.file("dma.sock"),
     ...place(dmaTestSlot),
   };
+  const assigned = assign.map((devicePath, i) => ({
+    devicePath,
+    slot: slots[i],
+    socketPath: directory.file(`vfio${i}.sock`),
+    ...place(slots[i]),
+  }));
   const smmuSocketPath = directory.file("smmu.sock");
   return {
     machine: {
@@ -64,7 +81,11 @@ export function planMachine(
       initrdPath: parts.initrd,
       commandLine,
       smmuSocketPath,
-      endpoints: [disk, dmaTest],
+      endpoints: [
+        disk,
+        dmaTest,
+        ...assigned.map((one) => ({ ...one, direct: HOST_MSI_WINDOW })),
+      ],
     },
     devices: {
       smmuSocketPath,
@@ -73,10 +94,12 @@ export function planMachine(
       endpoints: [
         { ...disk, kind: "virtio-blk", imagePath, interrupts },
         { ...dmaTest, kind: "dma-test" },
+        ...assigned.map((one) => ({ ...one, kind: "vfio" as const })),
       ],
     },
     disk,
     dmaTest,
+    assigned,
   };
 }
 

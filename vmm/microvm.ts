@@ -47,6 +47,8 @@ export interface MicrovmOptions {
   readonly interrupts: InterruptKind;
   /** What is behind the SMMU. */
   readonly iommufd: IommufdKind;
+  /** Character devices of functions of the host that the guest gets. */
+  readonly assign?: readonly string[];
   /** Choices among the features of the SMMU. */
   readonly features?: Partial<Features>;
   /** A trace to be recorded. */

@@ -33,6 +33,11 @@ export const GUEST_FLAGS: Readonly<Record<string, Flag>> = {
     help:
       "What is behind the SMMU: model (default), an iommufd in this process that uses the guest's tables, or none",
   },
+  assign: {
+    value: "PATH,…",
+    help:
+      "Functions of this host that the guest gets, such as /dev/vfio/devices/vfio0; the kernel's iommufd is behind the SMMU then",
+  },
 };
 
 /** What the flags say about parts. */
@@ -57,6 +62,7 @@ export interface Guest {
   readonly append: string;
   readonly interrupts: InterruptKind;
   readonly iommufd: IommufdKind;
+  readonly assign: readonly string[];
 }
 
 /** What the flags say about the guest. Throws `UsageError`. */
@@ -67,5 +73,6 @@ export function guestOf(values: Values): Guest {
     append: values.text("append") ?? "",
     interrupts: values.choice("interrupts", "msix", ["msix", "intx"]),
     iommufd: values.choice("iommufd", "model", ["model", "none"]),
+    assign: (values.text("assign") ?? "").split(",").filter((path) => path !== ""),
   };
 }

@@ -5,7 +5,7 @@
  */
 import type { Board } from "./board.ts";
 import { barPlace, CARRIAGE, type CarriageAddresses, swizzle } from "./carriage.ts";
-import { dumpArguments, type MachineConfiguration } from "./machine_arguments.ts";
+import { dumpArguments, type Endpoint, type MachineConfiguration } from "./machine_arguments.ts";
 import { EnvironmentError } from "../environment_error.ts";
 import { run, type Tool } from "../tool.ts";
 
@@ -69,7 +69,11 @@ export async function makeDeviceTree(
   await run(qemu, dumpArguments(machine, own), { doing: "have QEMU describe its machine", signal });
   const decompile = [...QUIET, "-I", "dtb", "-O", "dts", own];
   const text = await run(dtc, decompile, { doing: "read QEMU's device tree", signal });
-  const { source, addresses } = smmuSource(parsePciHost(text), machine.board.accelerator);
+  const { source, addresses } = smmuSource(
+    parsePciHost(text),
+    machine.board.accelerator,
+    machine.endpoints,
+  );
   await run(dtc, [...QUIET, "-I", "dts", "-O", "dtb", "-o", path], {
     doing: "make the guest's device tree",
     input: text + source,
@@ -83,7 +87,11 @@ export async function makeDeviceTree(
  * StreamIDs, and a 32-bit window that ends below the BAR, so that the guest gives that address to nobody. Throws an
  * `EnvironmentError` when the window or the interrupt is not there.
  */
-export function smmuSource(host: PciHost, accelerator: Board["accelerator"]): SmmuSource {
+export function smmuSource(
+  host: PciHost,
+  accelerator: Board["accelerator"],
+  endpoints: readonly Endpoint[] = [],
+): SmmuSource {
   const { cells, bar } = shortenWindow(host.ranges);
   const { portBus, barSizeBytes } = CARRIAGE;
   const source = `
@@ -103,8 +111,39 @@ export function smmuSource(host: PciHost, accelerator: Board["accelerator"]): Sm
 	iommu-map = <0 &smmu 0 ${hex(portBus << 8)}>;
 	ranges = <${cells.map(hex).join(" ")}>;
 };
-`;
+${endpoints.map(directSource).join("")}`;
   return { source, addresses: { ecam: address(host.reg, 0), bar } };
+}
+
+/**
+ * A function whose stage 1 maps a range to itself. Linux `bindings/reserved-memory/reserved-memory.yaml`,
+ * `iommu-addresses`: a range that is the memory region itself is mapped.
+ */
+function directSource({ slot, direct }: Endpoint): string {
+  if (direct === undefined) return "";
+  const { base, sizeBytes } = direct;
+  const range = `0 ${hex(base)} 0 ${hex(sizeBytes)}`;
+  return `
+/ {
+	reserved-memory {
+		#address-cells = <2>;
+		#size-cells = <2>;
+		ranges;
+		direct${slot}: direct${slot}@${base.toString(16)} {
+			reg = <${range}>;
+			iommu-addresses = <&function${slot} ${range}>;
+			no-map;
+		};
+	};
+};
+
+&{${PCI_HOST}} {
+	function${slot}: pci@${slot.toString(16)},0 {
+		reg = <${hex(slot << 11)} 0 0 0 0>;
+		memory-region = <&direct${slot}>;
+	};
+};
+`;
 }
 
 /** Finds QEMU's PCI host in device tree source as `dtc` writes it; throws an `EnvironmentError` when a property is missing. */

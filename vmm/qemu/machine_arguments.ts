@@ -13,6 +13,8 @@ export interface Endpoint {
   readonly socketPath: string;
   /** 1 to 30, and not one whose INTA is the line of the SMMU. */
   readonly slot: number;
+  /** IOVAs that the guest must map to the same addresses for this function, whatever its driver does. */
+  readonly direct?: { readonly base: number; readonly sizeBytes: number };
 }
 
 /** A guest and the devices that we serve it. */

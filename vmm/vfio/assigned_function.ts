@@ -1,0 +1,153 @@
+/**
+ * A function of the host given to a guest: its registers pass through, its interrupts are messages of ours, which the
+ * guest's SMMU translates, and its DMA is the hardware's own affair.
+ * @module
+ */
+import type { DmaPort, Requester } from "../../hw/device.ts";
+import type { Bar, PciFunction } from "../../hw/pci/function.ts";
+import { MSIX_ENTRY_BYTES, MsixVectors } from "../../hw/pci/msix_vectors.ts";
+import { BAR0, CapabilityId, HEADER, MSIX, MSIX_CONTROL } from "../../hw/pci/registers.ts";
+import { SystemError } from "../../uapi/errno.ts";
+import type { Poller } from "../../uapi/poll.ts";
+import { VFIO_PCI } from "../../uapi/vfio/region.ts";
+import { AssignedConfig } from "./assigned_config.ts";
+import { type ConfigPlan, planConfig } from "./config_policy.ts";
+import type { HostFunction } from "./host_function.ts";
+import { HostVectors } from "./host_vectors.ts";
+import { type Overlay, RegionBar } from "./region_bar.ts";
+
+/** What it is made of. */
+export interface AssignedFunctionOptions {
+  /** For messages. */
+  readonly name: string;
+  /** Bound to an iommufd; its owner closes it. */
+  readonly host: HostFunction;
+  /** As whom its messages are sent. */
+  readonly requester: Requester;
+  /** The way of its messages. */
+  readonly dma: DmaPort;
+  /** Waits for its interrupts. */
+  readonly poller: Poller;
+  /** Takes one line for people. */
+  readonly log: (line: string) => void;
+}
+
+const CONFIG = VFIO_PCI.CONFIG_REGION_INDEX;
+const BARS = 6;
+/** A BAR of I/O ports. §7.5.1.2.1. */
+const BAR_IO = 1;
+
+/** The function. */
+export class AssignedFunction implements PciFunction, Disposable {
+  readonly name: string;
+  readonly config: AssignedConfig;
+  readonly bars: readonly Bar[];
+  readonly #host: HostFunction;
+  readonly #log: (line: string) => void;
+  readonly #plan: ConfigPlan;
+  readonly #vectors: MsixVectors | undefined;
+  readonly #hostVectors: HostVectors;
+
+  /** Reads what the function is. Throws `SystemError`. */
+  constructor({ name, host, requester, dma, poller, log }: AssignedFunctionOptions) {
+    this.name = name;
+    this.#host = host;
+    this.#log = log;
+    const space = new Uint8Array(host.region(CONFIG).sizeBytes);
+    host.read(CONFIG, 0, space);
+    this.#plan = planConfig(space, { hasIntx: false });
+    for (const note of this.#plan.notes) log(note);
+    this.config = new AssignedConfig(host, this.#plan, log);
+    const { msix } = this.#plan;
+    this.#vectors = msix && new MsixVectors({ count: msix.count, requester, dma });
+    this.#hostVectors = new HostVectors(host, poller, (vector) => this.#vectors?.raise(vector));
+    this.bars = this.#makeBars(space);
+    if (msix !== undefined) {
+      const { offset, sizeBytes } = MSIX.MessageControl;
+      this.config.watch(msix.offset + offset, sizeBytes, () => this.#configure());
+      this.config.watch(HEADER.Command.offset, HEADER.Command.sizeBytes, () => this.#configure());
+    }
+    this.coldReset();
+  }
+
+  /** Function reset, of the hardware too; MSI-X is shown as what it is. */
+  reset(): void {
+    this.#reset();
+    this.#show(CapabilityId.MsiX);
+  }
+
+  /** As `reset()`, for another VMM: it would keep an MSI-X that it sees to itself, and send messages past the SMMU. */
+  coldReset(): void {
+    this.#reset();
+    this.#show(CapabilityId.VendorSpecific);
+  }
+
+  /** Ends the watches; the hardware is quiet once its owner has closed it. */
+  [Symbol.dispose](): void {
+    this.#hostVectors[Symbol.dispose]();
+  }
+
+  #reset(): void {
+    this.#attempt(() => this.#hostVectors.disable());
+    this.#attempt(() => this.#host.reset());
+    this.#vectors?.clear();
+    this.config.reset();
+  }
+
+  #show(id: number): void {
+    if (this.#plan.msix !== undefined) this.config.redefine(this.#plan.msix.offset, id);
+  }
+
+  /** Follows MSI-X Enable, Function Mask and Bus Master Enable. */
+  #configure(): void {
+    const { msix } = this.#plan;
+    if (msix === undefined || this.#vectors === undefined) return;
+    const control = this.config.get(msix.offset + MSIX.MessageControl.offset, 2);
+    const enabled = (control >>> MSIX_CONTROL.Enable.shift & 1) !== 0;
+    this.#attempt(() => {
+      if (enabled) this.#hostVectors.enable(msix.count);
+      else this.#hostVectors.disable();
+    });
+    this.#vectors.configure({
+      enabled,
+      masked: (control >>> MSIX_CONTROL.FunctionMask.shift & 1) !== 0,
+      busMaster: (this.config.get(HEADER.Command.offset, 2) >>> 2 & 1) !== 0,
+    });
+  }
+
+  #makeBars(space: Uint8Array): Bar[] {
+    const bars: Bar[] = [];
+    for (let index = 0; index < BARS; index++) {
+      const { sizeBytes } = this.#host.region(VFIO_PCI.BAR0_REGION_INDEX + index);
+      if (sizeBytes === 0 || (space[BAR0 + 4 * index] & BAR_IO) !== 0) continue;
+      const device = new RegionBar(this.#host, index, this.#overlays(index), this.#log);
+      bars.push({ index, sizeBytes, device });
+    }
+    return bars;
+  }
+
+  #overlays(bar: number): Overlay[] {
+    const { msix } = this.#plan;
+    if (msix === undefined || this.#vectors === undefined) return [];
+    const { count, table, pending } = msix;
+    const overlays: Overlay[] = [];
+    if (table.bar === bar) {
+      const sizeBytes = count * MSIX_ENTRY_BYTES;
+      overlays.push({ offset: table.offset, sizeBytes, device: this.#vectors.table });
+    }
+    if (pending.bar === bar) {
+      const sizeBytes = Math.ceil(count / 64) * 8;
+      overlays.push({ offset: pending.offset, sizeBytes, device: this.#vectors.pending });
+    }
+    return overlays;
+  }
+
+  #attempt(action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      this.#log(error.message);
+    }
+  }
+}
