@@ -70,12 +70,16 @@ export function checkDevice(summary: Summary, { actions, commandLine }: Expectat
   const events = Object.entries(summary.events).map(([name, count]) => `${count} ${name}`);
   const wanted = groupType(commandLine) === "identity" ? 0 : times("fault", actions);
   const total = Object.values(summary.events).reduce((sum, count) => sum + count, 0);
+  // Hardware may try a faulting access more than once.
+  const isEnough = actions.includes("netfault") ? total > wanted : total === wanted;
   return [
     {
-      name: wanted === 0
+      name: actions.includes("netfault")
+        ? "Events of the faults, no refused command"
+        : wanted === 0
         ? "No event, no refused command"
         : "One event for each fault and no other, no refused command",
-      ok: total === wanted && summary.eventsDropped === 0 && summary.commandErrors === 0,
+      ok: isEnough && summary.eventsDropped === 0 && summary.commandErrors === 0,
       seen: `${events.join(", ") || "no event"}; ${summary.eventsDropped} dropped; ` +
         `${summary.commandErrors} commands refused`,
     },

@@ -53,6 +53,8 @@ export interface MicrovmOptions {
   readonly features?: Partial<Features>;
   /** A trace to be recorded. */
   readonly record?: RecordingChoice | undefined;
+  /** More that should hold, judged by what the guest said. */
+  readonly judge?: (events: readonly GuestEvent[], summary: Summary) => readonly Check[];
   /** The guest has our standard input and output. */
   readonly interactive: boolean;
   /** Seconds after which a guest that has not ended is ended. */
@@ -246,7 +248,8 @@ async function judge(
   if (expected.actions.includes("disk") && expected.input !== undefined) {
     checks.push(...await checkImage(parts, imagePath, events, options.signal));
   }
-  return [...checks, ...checkDevice(summary, expected)];
+  checks.push(...checkDevice(summary, expected), ...options.judge?.(events, summary) ?? []);
+  return checks;
 }
 
 async function checkImage(

@@ -4,6 +4,25 @@
  */
 import type { Summary } from "./counters.ts";
 import type { Check } from "./guest_checks.ts";
+import type { MicrovmResult } from "./microvm.ts";
+
+/** All of a run. */
+export function resultLines(result: MicrovmResult): string[] {
+  const { ok, checks, summary, transfers, qemu, kernel, seconds } = result;
+  const system = kernel === undefined ? "" : `, Linux ${kernel}`;
+  return [
+    "",
+    ...summaryLines(summary),
+    "",
+    ...transfers.map(transferLine),
+    ...checkLines(checks),
+    "",
+    `${ok ? "All held" : "NOT all held"}: QEMU ${qemu}${system}; ` +
+    `${seconds.guest.toFixed(1)} s for the guest, ${
+      seconds.provision.toFixed(1)
+    } s to get its parts`,
+  ];
+}
 
 /** One line for each check. */
 export function checkLines(checks: readonly Check[]): string[] {
@@ -66,4 +85,10 @@ function number(value: number): string {
 
 function mib(bytes: number): string {
   return `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+}
+
+function transferLine({ direction, bytes, seconds }: MicrovmResult["transfers"][number]): string {
+  const mib = bytes / 2 ** 20;
+  const rate = (mib / seconds).toFixed(1);
+  return `Guest ${direction}  ${mib} MiB in ${seconds.toFixed(2)} s, ${rate} MiB/s`;
 }

@@ -2,8 +2,8 @@
  * `vsmmu microvm`: a Linux guest behind our SMMUv3, from nothing.
  * @module
  */
-import { type MicrovmResult, runMicrovm } from "../microvm.ts";
-import { checkLines, summaryLines } from "../report.ts";
+import { runMicrovm } from "../microvm.ts";
+import { resultLines } from "../report.ts";
 import { type Command, EXIT, type Io, UsageError, type Values } from "./command.ts";
 import { GUEST_FLAGS, guestOf, PARTS_FLAGS, partsOf } from "./machine_flags.ts";
 import { RECORD_FLAGS, recordingOf } from "./record_flags.ts";
@@ -74,27 +74,4 @@ function actionsOf(values: Values): string[] {
     throw new UsageError(`Cannot use --run ${unknown}: it is one of ${ACTIONS.join(", ")}`);
   }
   return values.on("fault") && !words.includes("fault") ? ["fault", ...words] : words;
-}
-
-function resultLines(result: MicrovmResult): string[] {
-  const { ok, checks, summary, transfers, qemu, kernel, seconds } = result;
-  const system = kernel === undefined ? "" : `, Linux ${kernel}`;
-  return [
-    "",
-    ...summaryLines(summary),
-    "",
-    ...transfers.map(transferLine),
-    ...checkLines(checks),
-    "",
-    `${ok ? "All held" : "NOT all held"}: QEMU ${qemu}${system}; ` +
-    `${seconds.guest.toFixed(1)} s for the guest, ${
-      seconds.provision.toFixed(1)
-    } s to get its parts`,
-  ];
-}
-
-function transferLine({ direction, bytes, seconds }: MicrovmResult["transfers"][number]): string {
-  const mib = bytes / 2 ** 20;
-  const rate = (mib / seconds).toFixed(1);
-  return `Guest ${direction}  ${mib} MiB in ${seconds.toFixed(2)} s, ${rate} MiB/s`;
 }

@@ -38,9 +38,31 @@ export type GuestEvent =
     /** A measured transfer. */
     | {
       readonly kind: "bench";
-      readonly direction: "read" | "write";
+      readonly direction: Direction;
       readonly bytes: number;
       readonly seconds: number;
+    }
+    /** A network card: its PCI address, driver and IP address. */
+    | {
+      readonly kind: "card";
+      readonly address: string;
+      readonly driver: string;
+      readonly ip: string;
+    }
+    /** IOVAs of a function's IOMMU group that are not free, both ends included, and why: `direct`, `msi`, `reserved`. */
+    | {
+      readonly kind: "reserved";
+      readonly address: string;
+      readonly start: bigint;
+      readonly last: bigint;
+      readonly type: string;
+    }
+    /** Vectors of MSI-X that a function's driver has, and how many interrupts came by them. */
+    | {
+      readonly kind: "interrupts";
+      readonly address: string;
+      readonly vectors: number;
+      readonly count: number;
     }
     /** An event record that the kernel's SMMU driver printed: type, StreamID and input address. */
     | {
@@ -56,6 +78,11 @@ export type GuestEvent =
     /** All actions went well. */
     | { readonly kind: "done" }
   );
+
+/** Ways of a measured transfer: of a disk, of a network. */
+export type Direction = typeof DIRECTIONS[number];
+
+const DIRECTIONS = ["read", "write", "receive", "send"] as const;
 
 type Body = GuestEvent extends infer Event
   ? Event extends { kind: string } ? Omit<Event, "atSeconds"> : never
@@ -97,9 +124,10 @@ export class GuestConsole {
     if (began?.direction !== direction || atSeconds === undefined || !isCount(bytes)) {
       return undefined;
     }
-    if (direction !== "read" && direction !== "write") return undefined;
+    const way = DIRECTIONS.find((way) => way === direction);
+    if (way === undefined) return undefined;
     const seconds = atSeconds - began.atSeconds;
-    return { kind: "bench", direction, bytes: Number(bytes), seconds };
+    return { kind: "bench", direction: way, bytes: Number(bytes), seconds };
   }
 
   #kernels(text: string): Body | undefined {
@@ -157,6 +185,26 @@ function plain(word: string, rest: readonly string[]): Body | undefined {
     case "dma":
       if (!isNumeral(second) || !isNumeral(third)) return undefined;
       return { kind: "dma", device: first, iova: BigInt(second), result: Number(third) };
+    case "card":
+      if (second === undefined || third === undefined) return undefined;
+      return { kind: "card", address: first, driver: second, ip: third };
+    case "reserved":
+      if (!isNumeral(second) || !isNumeral(third) || rest[3] === undefined) return undefined;
+      return {
+        kind: "reserved",
+        address: first,
+        start: BigInt(second),
+        last: BigInt(third),
+        type: rest[3],
+      };
+    case "interrupts":
+      if (!isCount(second) || !isCount(third)) return undefined;
+      return {
+        kind: "interrupts",
+        address: first,
+        vectors: Number(second),
+        count: Number(third),
+      };
     case "done":
       return { kind: "done" };
   }

@@ -1,9 +1,11 @@
 #!/bin/busybox sh
 # First process of the guest: runs the actions that the kernel command line names and powers off.
 #
-#   vsmmu.run=disk,fault,domains,bench,shell
+#   vsmmu.run=disk,fault,domains,bench,net,netfault,shell
 #                                      actions, in this order; disk by default; after `reboot` the next boot goes on
 #   vsmmu.iova=0x123456780000          address that `fault` has the DMA test device write to
+#   vsmmu.net=OWN,PEER,RECEIVE,SEND    addresses of this guest and of the peer of `net`, which sends to whoever connects to
+#                                      port RECEIVE, and takes at port SEND
 #   vsmmu.mib=256                      how much `bench` reads each time, in MiB; no more than there is
 #
 # What it has to say goes to the kernel's log as "vsmmu: WORD …", so that each line reaches the console whole, in order
@@ -142,6 +144,60 @@ bench() { # Direct, in large blocks of huge pages: the way of DMA, not the guest
   quietly umount /mnt
 }
 
+attach_card() { # Sets `card` to the PCI address of the network card.
+  for try in $(seq 200); do
+    [ -e /sys/class/net/eth0/device ] && break
+    usleep 50000
+  done
+  [ -e /sys/class/net/eth0/device ] || fail "No network card appeared as eth0"
+  pci=$(readlink -f /sys/class/net/eth0/device)
+  card=${pci##*/}
+}
+
+net() { # Both ways; what goes and comes is told by its SHA-256.
+  attach_card
+  IFS=, read own peer receive send <<END
+$(setting net)
+END
+  driver=$(readlink -f $pci/driver)
+  say "card $card ${driver##*/} $own"
+  while read start end type; do
+    say "reserved $card $start $end $type"
+  done < $pci/iommu_group/reserved_regions
+  quietly ifconfig eth0 $own netmask 255.255.255.0 up
+  for try in $(seq 200); do
+    [ "$(cat /sys/class/net/eth0/carrier)" = 1 ] && break
+    usleep 50000
+  done
+  quietly ping -c 1 -W 10 $peer > /dev/null
+  say "begin receive"
+  quietly nc $peer $receive < /dev/null > /received
+  say "end receive $(stat -c %s /received)"
+  set -- $(sha256sum /received)
+  say "sha256 receive $1"
+  say "begin send"
+  quietly nc $peer $send < /received > /dev/null
+  say "end send $(stat -c %s /received)"
+  rm /received
+  say "interrupts $card $(grep -c "MSIX-$card" /proc/interrupts) $(grep "MSIX-$card" /proc/interrupts | awk '{ for (i = 2; $i ~ /^[0-9]+$/; i++) n += $i } END { print n + 0 }')"
+}
+
+netfault() { # The card, which no driver has any more, is told to read descriptors where nothing is mapped.
+  attach_card
+  iova=$(setting iova 0x123456780000)
+  echo $card > $pci/driver/unbind
+  echo 1 > $pci/enable
+  printf '\006' | quietly dd of=$pci/config bs=1 seek=4 conv=notrunc # COMMAND: memory, bus master
+  read bar end flags < $pci/resource
+  register() { quietly devmem $((bar + $1)) 32 $2; }
+  register 0x3800 $((iova & 0xffffffff))                              # TDBAL, TDBAH
+  register 0x3804 $((iova >> 32))
+  register 0x3808 4096                                                # TDLEN
+  register 0x3828 0x02000000                                          # TXDCTL: enable
+  register 0x3818 1                                                   # TDT: one descriptor
+  usleep 1000000
+}
+
 shell() { setsid cttyhack sh; }
 
 # The command line is the same after a reboot, so word of how far we are goes over the disk.
@@ -180,7 +236,7 @@ for action in $(setting run disk | tr , ' '); do
   at=$((at + 1))
   [ $at -gt $over ] || continue
   case $action in
-    disk | fault | domains | bench | shell | reboot) say "run $action"; $action ;;
+    disk | fault | domains | bench | net | netfault | shell | reboot) say "run $action"; $action ;;
     *) fail "No such action: $action" ;;
   esac
 done

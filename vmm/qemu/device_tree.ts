@@ -123,6 +123,8 @@ function directSource({ slot, direct }: Endpoint): string {
   if (direct === undefined) return "";
   const { base, sizeBytes } = direct;
   const range = `0 ${hex(base)} 0 ${hex(sizeBytes)}`;
+  // As an address on the PCI bus it has three cells.
+  const bus = `${hex(MEMORY32)} ${range}`;
   return `
 / {
 	reserved-memory {
@@ -131,7 +133,7 @@ function directSource({ slot, direct }: Endpoint): string {
 		ranges;
 		direct${slot}: direct${slot}@${base.toString(16)} {
 			reg = <${range}>;
-			iommu-addresses = <&function${slot} ${range}>;
+			iommu-addresses = <&function${slot} ${bus}>;
 			no-map;
 		};
 	};

@@ -1,0 +1,115 @@
+/**
+ * What a guest with functions of the host must have shown.
+ * @module
+ */
+import type { Summary } from "../counters.ts";
+import type { Check } from "../guest_checks.ts";
+import type { GuestEvent } from "../provision/guest_console.ts";
+import type { PeerSummary } from "./peer.ts";
+
+const F_TRANSLATION = 0x10;
+
+/** A network card in the guest. */
+export interface CardExpectations {
+  /** Its PCI address and StreamID. */
+  readonly address: string;
+  readonly streamId: number;
+  /** The driver that is to take it. */
+  readonly driver: string;
+  /** Where the host's kernel has doorbells of its interrupt controller. */
+  readonly msiWindow: { readonly base: number; readonly sizeBytes: number };
+}
+
+/** Judges a network card that was used. */
+export function checkCard(
+  events: readonly GuestEvent[],
+  { address, driver, msiWindow }: CardExpectations,
+  peer: PeerSummary,
+): Check[] {
+  const card = events.find((event) => event.kind === "card");
+  const direct = events.flatMap((event) =>
+    event.kind === "reserved" && event.address === address && event.type === "direct" ? [event] : []
+  );
+  const interrupts = events.find((event) => event.kind === "interrupts");
+  const digest = (path: string): string | undefined =>
+    events.flatMap((event) => event.kind === "sha256" && event.path === path ? [event.digest] : [])
+      .at(-1);
+  const received = digest("receive");
+  const [sent] = peer.sent;
+  const taken = peer.taken.at(-1);
+  const { base, sizeBytes } = msiWindow;
+  return [
+    {
+      name: `The guest's ${driver} took the function`,
+      ok: card?.kind === "card" && card.driver === driver && card.address === address,
+      seen: card?.kind === "card" ? `${card.driver}, ${card.address}` : "no network card",
+    },
+    {
+      name: "The window of the host's MSIs is mapped to itself",
+      ok: direct.some(({ start, last }) =>
+        start === BigInt(base) && last === BigInt(base + sizeBytes - 1)
+      ),
+      seen: direct.map(({ start, last }) => `${hex(start)}-${hex(last)}`).join(", ") || "no region",
+    },
+    {
+      name: "What the guest received over TCP is what was sent",
+      ok: received !== undefined && received === sent,
+      seen: received === sent ? `SHA-256 ${received}` : `${received ?? "nothing"}, not ${sent}`,
+    },
+    {
+      name: "What the guest sent over TCP arrived",
+      ok: received !== undefined && taken?.sha256 === received,
+      seen: taken ? `${taken.sizeBytes} bytes, SHA-256 ${taken.sha256}` : "nothing",
+    },
+    {
+      name: "Its interrupts came by MSI-X",
+      ok: interrupts?.kind === "interrupts" && interrupts.vectors > 0 && interrupts.count > 0,
+      seen: interrupts?.kind === "interrupts"
+        ? `${interrupts.count} by ${interrupts.vectors} vectors`
+        : "none",
+    },
+  ];
+}
+
+/** Judges that hardware walks the guest's tables: guest RAM is mapped once, and never again. */
+export function checkNesting({ iommufd: { calls, refused, commandsPassed } }: Summary): Check[] {
+  const maps = calls["IOMMU_IOAS_MAP_FILE"] ?? 0;
+  const unmaps = calls["IOMMU_IOAS_UNMAP"] ?? 0;
+  return [
+    {
+      name: "Guest RAM was mapped once, and nothing was mapped or unmapped after",
+      ok: maps === 1 && unmaps === 0,
+      seen: `${maps} IOMMU_IOAS_MAP_FILE, ${unmaps} IOMMU_IOAS_UNMAP`,
+    },
+    {
+      name: "The guest's invalidations were passed on",
+      ok: commandsPassed > 0 && refused === 0,
+      seen: `${commandsPassed} commands; ${refused} calls refused`,
+    },
+  ];
+}
+
+/** Judges a function that was told to read where nothing is mapped. */
+export function checkCardFault(
+  events: readonly GuestEvent[],
+  { streamId }: CardExpectations,
+  iova: bigint,
+): Check[] {
+  const begun = events.find((event) => event.kind === "run" && event.action === "netfault");
+  const told = events.find((event) => event.kind === "smmuEvent");
+  const isRight = told?.kind === "smmuEvent" && told.type === F_TRANSLATION &&
+    told.streamId === streamId && told.iova === iova;
+  const seconds = (told?.atSeconds ?? NaN) - (begun?.atSeconds ?? NaN);
+  return [{
+    name: `The guest's kernel printed type 0x10, StreamID ${hex(streamId)}, address ${hex(iova)}`,
+    ok: isRight,
+    seen: told?.kind === "smmuEvent"
+      ? `type ${hex(told.type)}, StreamID ${hex(told.streamId)}, address ${hex(told.iova)}` +
+        (Number.isNaN(seconds) ? "" : `, ${seconds.toFixed(1)} s after the action began`)
+      : "no event",
+  }];
+}
+
+function hex(value: number | bigint): string {
+  return `0x${value.toString(16)}`;
+}
