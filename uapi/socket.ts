@@ -183,18 +183,18 @@ export class Sender {
   readonly #message = new Message();
 
   /**
-   * Sends `from`, with copies of `fds` (at most `MOST_FDS`) riding on its first byte. Returns how many bytes went, or
-   * minus an error number; the caller still owns `fds`.
+   * Sends the first `length` bytes of `from`, with copies of `fds` (at most `MOST_FDS`) riding on the first one. Returns how
+   * many bytes went, or minus an error number; the caller still owns `fds`.
    */
-  send(fd: Fd, from: Pinned, fds: readonly Fd[]): number {
+  send(fd: Fd, from: Pinned, fds: readonly Fd[], length: number = from.bytes.length): number {
     if (fds.length > MOST_FDS) return -ERRNO.ETOOMANYREFS;
     const { header, control: { view } } = this.#message;
-    const length = CMSGHDR.size + fds.length * 4;
-    view.setUint32(CMSGHDR.cmsg_len, length, true);
+    const control = CMSGHDR.size + fds.length * 4;
+    view.setUint32(CMSGHDR.cmsg_len, control, true);
     view.setInt32(CMSGHDR.cmsg_level, SOL_SOCKET, true);
     view.setInt32(CMSGHDR.cmsg_type, SCM_RIGHTS, true);
     fds.forEach(({ number }, i) => view.setInt32(CMSGHDR.size + i * 4, number, true));
-    this.#message.aim(from.address, from.bytes.length, fds.length === 0 ? 0 : length);
+    this.#message.aim(from.address, length, fds.length === 0 ? 0 : control);
     return orMinusErrno(
       libc().sendmsg(fd.number, header.bytes, MSG_DONTWAIT | MSG_NOSIGNAL),
     );

@@ -30,7 +30,11 @@ import { AssignedFunction } from "./vfio/assigned_function.ts";
 import { DmaWriteMsi } from "./vfio_user/dma_write_msi.ts";
 import { Intx } from "./vfio_user/intx.ts";
 import { LineLimiter, type LineLimits } from "./vfio_user/line_limiter.ts";
-import { type VfioUserObserver, VfioUserServer } from "./vfio_user/server.ts";
+import {
+  type VfioUserObserver,
+  VfioUserServer,
+  type VfioUserServerOptions,
+} from "./vfio_user/server.ts";
 
 /** Which iommufd is behind the SMMU. */
 export type IommufdKind = "model" | "kernel" | "none";
@@ -237,10 +241,13 @@ export class DeviceMachine implements Disposable {
     const messages = this.#recorder?.msi(msi) ?? msi;
     const port = this.#hardware?.port(endpoint.streamId, messages) ?? this.#smmu.port(messages);
     const dma = this.#recorder?.dma(port) ?? port;
+    if (endpoint.kind === "vfio") {
+      const assigned = this.#makeAssigned(endpoint.devicePath, requester, dma, stack);
+      const { mapped } = assigned;
+      return this.#serve(assigned, endpoint.socketPath, { intx, msi, mapped }, stack);
+    }
     const pci = endpoint.kind === "virtio-blk"
       ? this.#makeDisk(endpoint, requester, dma, intx, stack)
-      : endpoint.kind === "vfio"
-      ? this.#makeAssigned(endpoint.devicePath, requester, dma, stack)
       : new DmaTestDevice({ requester, dma, memory: this.#ram });
     this.#serve(pci, endpoint.socketPath, { intx, msi }, stack);
   }
@@ -297,13 +304,19 @@ export class DeviceMachine implements Disposable {
   #serve(
     pci: PciFunction,
     socketPath: string,
-    { intx, msi }: { intx: Intx; msi: DmaWriteMsi },
+    connections: Pick<VfioUserServerOptions, "intx" | "msi" | "mapped">,
     stack: DisposableStack,
     observer: VfioUserObserver = {},
   ): void {
     const { poller, log } = this.#surroundings;
     const guestRam = this.#ramMap;
-    const server = new VfioUserServer(pci, { socketPath, guestRam, intx, msi, log, observer });
+    const server = new VfioUserServer(pci, {
+      ...connections,
+      socketPath,
+      guestRam,
+      log,
+      observer,
+    });
     stack.use(server).register(poller);
   }
 }

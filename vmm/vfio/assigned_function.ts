@@ -9,7 +9,9 @@ import { MSIX_ENTRY_BYTES, MsixVectors } from "../../hw/pci/msix_vectors.ts";
 import { BAR0, CapabilityId, HEADER, MSIX, MSIX_CONTROL } from "../../hw/pci/registers.ts";
 import { SystemError } from "../../uapi/errno.ts";
 import type { Poller } from "../../uapi/poll.ts";
-import { VFIO_PCI } from "../../uapi/vfio/region.ts";
+import { VFIO_PCI, VFIO_REGION_INFO_FLAG } from "../../uapi/vfio/region.ts";
+import type { RegionArea } from "../../uapi/vfio/region_info.ts";
+import type { MappedRegion } from "../vfio_user/mapped_region.ts";
 import { AssignedConfig } from "./assigned_config.ts";
 import { type ConfigPlan, planConfig } from "./config_policy.ts";
 import type { HostFunction } from "./host_function.ts";
@@ -34,6 +36,7 @@ export interface AssignedFunctionOptions {
 
 const CONFIG = VFIO_PCI.CONFIG_REGION_INDEX;
 const BARS = 6;
+const PAGE = 0x1000;
 /** A BAR of I/O ports. §7.5.1.2.1. */
 const BAR_IO = 1;
 
@@ -42,6 +45,8 @@ export class AssignedFunction implements PciFunction, Disposable {
   readonly name: string;
   readonly config: AssignedConfig;
   readonly bars: readonly Bar[];
+  /** What of its BARs the VMM can map: all that is not ours, by index. */
+  readonly mapped: ReadonlyMap<number, MappedRegion>;
   readonly #host: HostFunction;
   readonly #log: (line: string) => void;
   readonly #plan: ConfigPlan;
@@ -62,6 +67,7 @@ export class AssignedFunction implements PciFunction, Disposable {
     this.#vectors = msix && new MsixVectors({ count: msix.count, requester, dma });
     this.#hostVectors = new HostVectors(host, poller, (vector) => this.#vectors?.raise(vector));
     this.bars = this.#makeBars(space);
+    this.mapped = new Map(this.bars.flatMap(({ index }) => this.#makeMap(index)));
     if (msix !== undefined) {
       const { offset, sizeBytes } = MSIX.MessageControl;
       this.config.watch(msix.offset + offset, sizeBytes, () => this.#configure());
@@ -142,6 +148,14 @@ export class AssignedFunction implements PciFunction, Disposable {
     return overlays;
   }
 
+  /** Pages of a BAR that the host lets us map, and in which nothing is ours. */
+  #makeMap(bar: number): [number, MappedRegion][] {
+    const { flags, offset, sizeBytes, sparse } = this.#host.region(bar);
+    if ((flags & VFIO_REGION_INFO_FLAG.MMAP) === 0) return [];
+    const areas = pagesWithout(sparse ?? [{ offset: 0, sizeBytes }], this.#overlays(bar));
+    return areas.length === 0 ? [] : [[bar, { fd: this.#host.fd, offset, areas }]];
+  }
+
   #attempt(action: () => void): void {
     try {
       action();
@@ -150,4 +164,22 @@ export class AssignedFunction implements PciFunction, Disposable {
       this.#log(error.message);
     }
   }
+}
+
+/** The whole pages of `areas` that `overlays` leave alone, ascending. */
+function pagesWithout(areas: readonly RegionArea[], overlays: readonly Overlay[]): RegionArea[] {
+  return areas.flatMap(({ offset, sizeBytes }) => {
+    const end = offset + sizeBytes;
+    const cuts = overlays.filter((cut) => cut.offset < end && cut.offset + cut.sizeBytes > offset)
+      .toSorted((a, b) => a.offset - b.offset);
+    const free: RegionArea[] = [];
+    let at = offset;
+    for (const cut of [...cuts, { offset: end, sizeBytes: 0 }]) {
+      const first = Math.ceil(at / PAGE) * PAGE;
+      const last = Math.floor(cut.offset / PAGE) * PAGE;
+      if (last > first) free.push({ offset: first, sizeBytes: last - first });
+      at = Math.max(at, cut.offset + cut.sizeBytes);
+    }
+    return free;
+  });
 }

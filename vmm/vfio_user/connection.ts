@@ -6,7 +6,7 @@ import { ERRNO, errnoName } from "../../uapi/errno.ts";
 import type { Fd } from "../../uapi/fd.ts";
 import type { Pinned } from "../../uapi/pinned.ts";
 import { POLL, type Poller, type Watch } from "../../uapi/poll.ts";
-import { MOST_FDS, Receiver, send } from "../../uapi/socket.ts";
+import { MOST_FDS, Receiver, send, Sender } from "../../uapi/socket.ts";
 import type { Outlet } from "./dma_write_msi.ts";
 import { HEADER, LONGEST_MESSAGE } from "./protocol.ts";
 
@@ -36,6 +36,7 @@ export class Connection implements Outlet, Disposable {
   readonly #owner: ConnectionOwner;
   readonly #watch: Watch;
   readonly #receiver = new Receiver(LONGEST_MESSAGE + HEADER.end);
+  readonly #sender = new Sender();
   readonly #arrived: Fd[] = [];
   #fds: Fd[] = [];
   #nextFds: Fd[] = [];
@@ -53,9 +54,18 @@ export class Connection implements Outlet, Disposable {
     this.#watch = poller.watch(fd, POLL.IN, () => this.serve());
   }
 
-  /** Sends the first `sizeBytes` of `message`, or keeps what does not go now. */
-  reply(message: Uint8Array<ArrayBuffer>, sizeBytes: number): void {
-    this.#put(message, sizeBytes);
+  /**
+   * Sends the first `sizeBytes` of `message`, or keeps what does not go now. Descriptors go at once or not at all: a
+   * client that leaves no room for them loses the connection.
+   */
+  reply(message: Pinned, sizeBytes: number, fds: readonly Fd[]): void {
+    if (fds.length === 0) return void this.#put(message.bytes, sizeBytes);
+    const sent = this.#waiting === 0
+      ? this.#sender.send(this.#fd, message, fds, sizeBytes)
+      : -ERRNO.EAGAIN;
+    if (sent === sizeBytes) return;
+    this.#watch.events = POLL.IN | POLL.OUT;
+    this.#failure = "it left no room for descriptors";
   }
 
   /** Sends a message that has no reply; false when the client has left too many unread. */

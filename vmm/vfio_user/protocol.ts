@@ -59,7 +59,19 @@ export const REGION_INFO = {
 } as const;
 
 /** Bits of `REGION_INFO.flags`. */
-export const REGION_INFO_FLAGS = { READ: 1, WRITE: 2 } as const;
+export const REGION_INFO_FLAGS = { READ: 1, WRITE: 2, MMAP: 4, CAPS: 8 } as const;
+
+/** The capability behind REGION_INFO that says which parts of a region can be mapped, and one of its parts. */
+export const SPARSE_MMAP = {
+  id: 0,
+  version: 2,
+  next: 4,
+  count: 8,
+  areas: 16,
+  ID: 1,
+  VERSION: 1,
+  area: { offset: 0, size: 8, end: 16 },
+} as const;
 
 /** Regions of a PCI function: six BARs, ROM, configuration space, VGA. */
 export const REGION = { BARS: 6, CONFIG: 7, count: 9 } as const;

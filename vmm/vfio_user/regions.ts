@@ -4,6 +4,7 @@
  */
 import type { MmioDevice } from "../../hw/device.ts";
 import type { PciFunction } from "../../hw/pci/function.ts";
+import type { MappedRegion } from "./mapped_region.ts";
 import { REGION } from "./protocol.ts";
 
 /** What an observer hears of accesses, after they were done. */
@@ -28,12 +29,18 @@ export class Regions {
   readonly #devices: (MmioDevice | undefined)[] = new Array(REGION.count).fill(undefined);
   readonly #sizes: number[] = new Array(REGION.count).fill(0);
   readonly #observer: AccessObserver;
+  readonly #mapped: ReadonlyMap<number, MappedRegion>;
   /** Views of 1, 2, 4 and 8 bytes; indexed by their size. */
   readonly #units: readonly Uint8Array[];
 
-  /** The regions of `pci`. */
-  constructor(pci: PciFunction, observer: AccessObserver) {
+  /** The regions of `pci`, some of which the client maps. */
+  constructor(
+    pci: PciFunction,
+    observer: AccessObserver,
+    mapped: ReadonlyMap<number, MappedRegion> = new Map(),
+  ) {
     this.#observer = observer;
+    this.#mapped = mapped;
     this.#devices[REGION.CONFIG] = pci.config;
     this.#sizes[REGION.CONFIG] = CONFIG_SIZE;
     for (const { index, sizeBytes, device } of pci.bars) {
@@ -50,6 +57,11 @@ export class Regions {
   /** Size of a region in bytes; 0 when the function does not have it. */
   sizeBytes(index: number): number {
     return this.#sizes[index] ?? 0;
+  }
+
+  /** What of a region the client maps. */
+  mapped(index: number): MappedRegion | undefined {
+    return this.#mapped.get(index);
   }
 
   /** Whether all of a range lies in a region. */

@@ -12,6 +12,7 @@ import type { DmaWriteMsi } from "./dma_write_msi.ts";
 import type { Intx } from "./intx.ts";
 import { LineLimiter } from "./line_limiter.ts";
 import { Listener } from "./listener.ts";
+import type { MappedRegion } from "./mapped_region.ts";
 import { type AccessObserver, Regions } from "./regions.ts";
 import { Session } from "./session.ts";
 
@@ -33,6 +34,8 @@ export interface VfioUserServerOptions {
   readonly intx?: Intx;
   /** Messages that this server's client carries. */
   readonly msi?: DmaWriteMsi;
+  /** Regions that the client maps, by index. */
+  readonly mapped?: ReadonlyMap<number, MappedRegion>;
   /** Takes lines for people: a burst of 16, then one a second. */
   readonly log?: (line: string) => void;
   /** Hears what happens. */
@@ -68,7 +71,7 @@ export class VfioUserServer implements Disposable {
     this.#options = options;
     this.#name = options.name ?? pci.name;
     this.#limiter = new LineLimiter(log, { burst: LOG_BURST, refillMs: LOG_REFILL_MS, now });
-    this.#regions = new Regions(pci, observer);
+    this.#regions = new Regions(pci, observer, options.mapped);
     this.#ram = options.guestRam.owner(this.#name);
     this.#listener = new Listener(options.socketPath);
   }
@@ -125,7 +128,7 @@ export class VfioUserServer implements Disposable {
     const { intx, msi, observer } = this.#options;
     const target = { pci: this.#pci, regions: this.#regions, intx, ram: this.#ram, poller };
     const session = new Session(target, {
-      reply: (message, sizeBytes) => connection.reply(message, sizeBytes),
+      reply: (message, sizeBytes, fds) => connection.reply(message, sizeBytes, fds),
       agreed: () => msi?.connect(connection),
       refused: (line) => this.#log(line),
       requested: (command) => observer?.message?.(command),

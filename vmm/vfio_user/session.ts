@@ -12,8 +12,8 @@ import { COMMAND, commandName, FLAGS, HEADER, LONGEST_MESSAGE } from "./protocol
 
 /** Whom a session tells what. */
 export interface SessionOwner {
-  /** Sends the first `sizeBytes` of a reply. */
-  reply(message: Uint8Array<ArrayBuffer>, sizeBytes: number): void;
+  /** Sends the first `sizeBytes` of a reply, and copies of `fds` with it. */
+  reply(message: Pinned, sizeBytes: number, fds: readonly Fd[]): void;
   /** A version was agreed: messages may go to the client. */
   agreed(): void;
   /** A request was refused. */
@@ -60,8 +60,8 @@ export class Session {
     }
     this.#owner.requested(command);
     const isPosted = (flags & FLAGS.NO_REPLY) !== 0;
-    const result = this.#run(command, { message, sizeBytes, isPosted, fds });
-    this.#answer(message, command, isPosted, result);
+    const request: Request = { message, sizeBytes, isPosted, fds, carried: [] };
+    this.#answer(request, command, this.#run(command, request));
     return this.#isAgreed ? undefined : "no version was agreed";
   }
 
@@ -84,17 +84,18 @@ export class Session {
     }
   }
 
-  #answer(message: Pinned, command: number, isPosted: boolean, result: number | Refusal): void {
+  #answer(request: Request, command: number, result: number | Refusal): void {
+    const { message, isPosted, carried } = request;
     const refusal = typeof result === "number" ? undefined : result;
     const sizeBytes = typeof result === "number" ? result : HEADER.end;
     if (!isPosted) {
-      const { bytes, view } = this.#reply;
+      const { view } = this.#reply;
       view.setUint16(HEADER.id, message.view.getUint16(HEADER.id, true), true);
       view.setUint16(HEADER.command, command, true);
       view.setUint32(HEADER.sizeBytes, sizeBytes, true);
       view.setUint32(HEADER.flags, refusal ? FLAGS.REPLY | FLAGS.ERROR : FLAGS.REPLY, true);
       view.setUint32(HEADER.errno, refusal?.errno ?? 0, true);
-      this.#owner.reply(bytes, sizeBytes);
+      this.#owner.reply(this.#reply, sizeBytes, carried);
     }
     if (refusal !== undefined) {
       const { errno, reason } = refusal;

@@ -35,6 +35,8 @@ export interface Request {
   readonly isPosted: boolean;
   /** Descriptors that came along. Those that a command does not take out are closed. */
   readonly fds: Fd[];
+  /** Descriptors that go along with the reply; their owner keeps them. */
+  readonly carried: Fd[];
 }
 
 /** One row of the table of commands. */

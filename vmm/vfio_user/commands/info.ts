@@ -15,7 +15,9 @@ import {
   REGION,
   REGION_INFO,
   REGION_INFO_FLAGS,
+  SPARSE_MMAP,
 } from "../protocol.ts";
+import type { MappedRegion } from "../mapped_region.ts";
 import { type Command, invalid, type Request, type Target } from "./command.ts";
 
 /** GET_INFO. */
@@ -46,21 +48,45 @@ function info(_: Target, { message }: Request, { view }: Pinned): number | Refus
   return INFO.end;
 }
 
-function regionInfo({ regions }: Target, { message }: Request, reply: Pinned): number | Refusal {
-  const argsz = message.view.getUint32(REGION_INFO.argsz, true);
-  const index = message.view.getUint32(REGION_INFO.index, true);
+function regionInfo({ regions }: Target, request: Request, reply: Pinned): number | Refusal {
+  const { view } = request.message;
+  const argsz = view.getUint32(REGION_INFO.argsz, true);
+  const index = view.getUint32(REGION_INFO.index, true);
   if (argsz < REGION_INFO.end - HEADER.end) return invalid(`its argsz is ${argsz}`);
   if (index >= REGION.count) return invalid(`there is no region ${index}`);
   const sizeBytes = regions.sizeBytes(index);
-  // MMAP is never offered: a single region with it would end posted writes to all.
-  const flags = sizeBytes === 0 ? 0 : REGION_INFO_FLAGS.READ | REGION_INFO_FLAGS.WRITE;
-  reply.view.setUint32(REGION_INFO.argsz, REGION_INFO.end - HEADER.end, true);
+  const mapped = regions.mapped(index);
+  const { READ, WRITE, MMAP, CAPS } = REGION_INFO_FLAGS;
+  // A single region with MMAP ends posted writes to all.
+  const flags = sizeBytes === 0 ? 0 : READ | WRITE | (mapped ? MMAP | CAPS : 0);
+  const end = REGION_INFO.end + (mapped ? SPARSE_MMAP.areas : 0) +
+    (mapped?.areas.length ?? 0) * SPARSE_MMAP.area.end;
+  const hasRoom = argsz >= end - HEADER.end;
+  reply.view.setUint32(REGION_INFO.argsz, end - HEADER.end, true);
   reply.view.setUint32(REGION_INFO.flags, flags, true);
   reply.view.setUint32(REGION_INFO.index, index, true);
-  reply.view.setUint32(REGION_INFO.capOffset, 0, true);
+  const capOffset = mapped ? REGION_INFO.end - HEADER.end : 0;
+  reply.view.setUint32(REGION_INFO.capOffset, capOffset, true);
   reply.setU64(REGION_INFO.size, sizeBytes);
-  reply.setU64(REGION_INFO.offset, 0);
-  return REGION_INFO.end;
+  reply.setU64(REGION_INFO.offset, mapped?.offset ?? 0);
+  // A client without room for the rest learns from argsz to ask again; QEMU looks at the offset already now.
+  if (mapped === undefined || !hasRoom) return REGION_INFO.end;
+  writeSparse(reply, REGION_INFO.end, mapped);
+  request.carried.push(mapped.fd);
+  return end;
+}
+
+function writeSparse(reply: Pinned, at: number, { areas }: MappedRegion): void {
+  reply.view.setUint16(at + SPARSE_MMAP.id, SPARSE_MMAP.ID, true);
+  reply.view.setUint16(at + SPARSE_MMAP.version, SPARSE_MMAP.VERSION, true);
+  reply.view.setUint32(at + SPARSE_MMAP.next, 0, true);
+  reply.view.setUint32(at + SPARSE_MMAP.count, areas.length, true);
+  reply.view.setUint32(at + SPARSE_MMAP.count + 4, 0, true);
+  areas.forEach(({ offset, sizeBytes }, i) => {
+    const area = at + SPARSE_MMAP.areas + i * SPARSE_MMAP.area.end;
+    reply.setU64(area + SPARSE_MMAP.area.offset, offset);
+    reply.setU64(area + SPARSE_MMAP.area.size, sizeBytes);
+  });
 }
 
 function irqInfo(target: Target, { message }: Request, { view }: Pinned): number | Refusal {
