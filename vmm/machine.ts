@@ -18,6 +18,7 @@ import { EmbeddedIommu } from "./embedded_iommu.ts";
 import { EnvironmentError } from "./environment_error.ts";
 import { FileBlockStore } from "./file_block_store.ts";
 import { GuestRamMap } from "./guest_ram_map.ts";
+import type { HostIdentity } from "./host_iommu/host_identity.ts";
 import { KernelIommu, offerOf } from "./kernel_iommu.ts";
 import type { IommufdObserver } from "./iommufd/observed.ts";
 import type { Source } from "./iommufd/model/area.ts";
@@ -131,11 +132,11 @@ export class DeviceMachine implements Disposable {
     this.#ramMap = new GuestRamMap(this.#ram, { log: surroundings.log });
     this.#later = stack.use(new DeferredWork(surroundings.poller));
     const assigned = configuration.endpoints.filter(isAssigned);
-    const offer = assigned.length === 0
+    const host = assigned.length === 0
       ? undefined
       : offerOf(assigned[0].devicePath, configuration.features);
-    const chosen = offer?.features ?? features(configuration.features);
-    this.#recorder = startRecording(configuration, chosen, offer?.identity.idr, stack);
+    const chosen = host?.features ?? features(configuration.features);
+    this.#recorder = startRecording(configuration, chosen, host?.identity, stack);
     const make = (): [SmmuV3, Hardware | undefined] => {
       const hardware = this.#makeHardware(configuration, chosen, stack);
       return [this.#makeSmmu(configuration, chosen, hardware, stack), hardware];
@@ -166,7 +167,8 @@ export class DeviceMachine implements Disposable {
       features: chosen,
       calls: (...[name, args, errno, result]: Parameters<IommufdObserver>): void => {
         counters.iommufdCall(name, errno, result);
-        recorded?.(name, args, errno, result);
+        // What is read from the kernel's queue is recorded as events when they pass on.
+        if (iommufd !== "kernel" || name !== "read") recorded?.(name, args, errno, result);
       },
       log: (line: string): void => limiter.line(`iommufd: ${line}`),
     };
@@ -216,8 +218,12 @@ export class DeviceMachine implements Disposable {
       observer: counters,
       log2tlbSets: LOG2_TLB_SETS,
     });
+    const event = (words: Uint32Array): void => smmu.hostEvent(words);
+    const passed = hardware instanceof KernelIommu
+      ? recorder?.hardwareEvent(event) ?? event
+      : event;
     hardware?.host.listen((words) => {
-      smmu.hostEvent(words);
+      passed(words);
       counters.hostEvents(hardware.host.events.passed, hardware.host.events.lost);
     });
     const reset = (): void => smmu.reset();
@@ -333,7 +339,7 @@ function isAssigned(endpoint: EndpointConfiguration): endpoint is AssignedEndpoi
 function startRecording(
   { recording, iommufd, endpoints }: DeviceConfiguration,
   chosen: Features,
-  idrs: readonly number[] | undefined,
+  host: HostIdentity | undefined,
   stack: DisposableStack,
 ): Recorder | undefined {
   if (recording === undefined) return undefined;
@@ -346,7 +352,8 @@ function startRecording(
     features: chosen,
     ...(iommufd === "none" || iommufd === undefined ? {} : {
       iommufd: {
-        idrs: idrs ?? goodHost(),
+        idrs: host === undefined ? goodHost() : [...host.idr, host.iidr, host.aidr],
+        ...(iommufd === "kernel" ? { isKernel: true } : {}),
         streams: endpoints.filter((endpoint) => iommufd === "model" || isAssigned(endpoint))
           .map(({ streamId }) => streamId),
       },

@@ -10,6 +10,7 @@ const PARTS = {
   cpuCount: 3,
   memoryMiB: 2048,
   append: "",
+  traced: [],
 };
 const OUTPUTS = {
   consolePath: "/o/console",
@@ -17,6 +18,7 @@ const OUTPUTS = {
   errorsPath: "/o/errors",
   controlPath: "/o/control",
   filesPath: "/o/files",
+  tracePath: "/run/trace",
 };
 const NEW = { canExitWithParent: true };
 

@@ -29,6 +29,10 @@ export const hostvm: Command = {
     memory: { value: "MIB", help: "Memory, 1024 to 65536; 4096 by default" },
     append: { value: "WORDS", help: "Added to the kernel's command line" },
     env: { value: "NAME=VALUE,…", help: "Environment of the task" },
+    trace: {
+      value: "EVENTS",
+      help: "Events of QEMU's trace, such as smmuv3_cmdq*; DIR/qemu-trace of --out has them",
+    },
     out: { value: "DIR", help: "Where files go that the task leaves in $VSMMU_OUT" },
     guest: {
       help: "Take along what `task microvm` needs inside, its kernel as $VSMMU_GUEST_KERNEL",
@@ -54,6 +58,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
     cpuCount: values.integer("smp", 2, 1, 8),
     memoryMiB: values.integer("memory", 4096, 1024, 65536),
     append: values.text("append") ?? "",
+    traced: (values.text("trace") ?? "").split(",").filter((event) => event !== ""),
     timeoutSeconds: values.integer("timeout", 1800, 1, LONGEST_S),
   };
   const options: HostVmOptions = {

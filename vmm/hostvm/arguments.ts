@@ -24,6 +24,8 @@ export interface HostVmParts {
   readonly memoryMiB: number;
   /** Added to the kernel's command line. */
   readonly append: string;
+  /** Trace events of QEMU, by name or pattern, that go to the trace. */
+  readonly traced: readonly string[];
 }
 
 /** Where what comes out of the machine goes; all are files. */
@@ -38,6 +40,8 @@ export interface HostVmOutputs {
   readonly controlPath: string;
   /** Tar archive of the task's files. */
   readonly filesPath: string;
+  /** QEMU's trace, a line each. */
+  readonly tracePath: string;
 }
 
 /** The arguments after the program; the task has QEMU's standard input. */
@@ -66,6 +70,8 @@ export function hostVmArguments(
     ...["-bios", parts.firmwarePath, "-kernel", parts.kernelPath],
     ...(parts.initrdPath === undefined ? [] : ["-initrd", parts.initrdPath]),
     ...["-append", kernelWords(parts.append)],
+    ...(parts.traced.length === 0 ? [] : ["-D", outputs.tracePath]),
+    ...parts.traced.flatMap((event) => ["-trace", event]),
     ...file("console", outputs.consolePath),
     ...["-serial", "chardev:console"],
     ...["-blockdev", drive("root", parts.rootPath)],

@@ -26,6 +26,8 @@ export interface HostVmRun {
   readonly cpuCount: number;
   readonly memoryMiB: number;
   readonly append: string;
+  /** Trace events of QEMU, by name or pattern, that go to `qemu-trace` among the task's files. */
+  readonly traced?: readonly string[];
   readonly timeoutSeconds: number;
   /** Ends a machine whose task has not begun by then. */
   readonly bootSeconds?: number;
@@ -63,6 +65,7 @@ export async function runHostVm(parts: HostVmProvisions, options: HostVmRun): Pr
     errorsPath: file("errors"),
     controlPath: file("control"),
     filesPath: file("files.tar"),
+    tracePath: file("qemu-trace"),
   };
   const machine: HostVmParts = {
     firmwarePath: parts.firmwarePath,
@@ -75,6 +78,7 @@ export async function runHostVm(parts: HostVmProvisions, options: HostVmRun): Pr
     cpuCount: options.cpuCount,
     memoryMiB: options.memoryMiB,
     append: options.append,
+    traced: options.traced ?? [],
   };
   const args = hostVmArguments(machine, outputs, parts.features);
   const end = await (async (): Promise<string> => {
@@ -92,7 +96,12 @@ export async function runHostVm(parts: HostVmProvisions, options: HostVmRun): Pr
       options.console === undefined ? lastMessages(messages) : [],
     );
   }
-  if (options.outPath !== undefined) await unpack(outputs.filesPath, options.outPath, signal);
+  if (options.outPath !== undefined) {
+    await unpack(outputs.filesPath, options.outPath, signal);
+    if (machine.traced.length > 0) {
+      await Deno.rename(outputs.tracePath, `${options.outPath}/qemu-trace`);
+    }
+  }
   return code;
 }
 

@@ -39,6 +39,7 @@ const result = await runMicrovm({
     ...checkNesting(summary),
     ...(fault ? checkCardFault(events, CARD, FAULT_IOVA) : []),
   ],
+  record: out === undefined ? undefined : { path: `${out}/trace.jsonl.gz` },
   interactive: false,
   timeoutSeconds: 600,
   console: (line) => console.error(line),

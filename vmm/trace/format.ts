@@ -9,7 +9,7 @@ import { crc32 } from "node:zlib";
 import type { Features } from "../../hw/smmuv3/features.ts";
 
 /** Version of the format. A reader refuses another major one, and passes over what a newer minor one added. */
-export const VERSION = { major: 1, minor: 1 } as const;
+export const VERSION = { major: 1, minor: 2 } as const;
 
 /** The first line. */
 export interface TraceHeader {
@@ -43,6 +43,8 @@ export interface TraceIommufd {
   readonly idrs: readonly number[];
   /** StreamIDs of the devices bound to it, in that order. */
   readonly streams: readonly number[];
+  /** Whether its devices were real ones, whose DMA nobody sees; what endpoints move then passes the SMMU itself. */
+  readonly isKernel?: boolean;
 }
 
 /** A store or another thing that the device did during an operation, in order. */
@@ -100,6 +102,8 @@ export type Operation =
     | { readonly op: "write"; readonly at: number; readonly bytes: string }
     | { readonly op: "read"; readonly at: number; readonly bytes: string }
     | { readonly op: "reset" }
+    /** Hardware reported an event: the eight words of its record. */
+    | { readonly op: "hardware-event"; readonly bytes: string }
     /** The device and the hardware behind it were made; always the first. */
     | { readonly op: "start" }
     | {

@@ -151,6 +151,16 @@ export class Recorder {
     };
   }
 
+  /** Takes events of the hardware to the device. */
+  hardwareEvent(inner: (words: Uint32Array) => void): (words: Uint32Array) => void {
+    return (words) => {
+      this.#begin();
+      const bytes = toHex(new Uint8Array(words.buffer, words.byteOffset, words.byteLength));
+      inner(words);
+      this.#finish(`"op":"hardware-event","bytes":"${bytes}"`);
+    };
+  }
+
   /** Hardware that sees guest RAM. */
   ram(inner: RamMirror): RamMirror {
     return {

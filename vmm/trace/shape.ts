@@ -15,6 +15,8 @@ const MOST_LOG2_TLB_SETS = 20;
 /** SMMU_IDR0 to IDR5, IIDR, AIDR. */
 const IDR_COUNT = 8;
 const MOST_STREAMS = 4096;
+/** An event record has 32 bytes. */
+const EVENT_DIGITS = 64;
 
 const HEX = /^[0-9a-f]+$/;
 const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
@@ -69,6 +71,8 @@ const OPERATIONS: Readonly<Record<string, Checker>> = {
     return typeof ok === "boolean" ? undefined : "ok";
   },
   "ram-unmap": ({ gpa, size }) => !isCount(gpa) ? "gpa" : isCount(size) ? undefined : "size",
+  "hardware-event": ({ bytes }) =>
+    isHex(bytes, 2) && (bytes as string).length === EVENT_DIGITS ? undefined : "bytes",
   "dma-read": transfer,
   "dma-write": transfer,
   "dma-message": (operation) =>

@@ -121,6 +121,7 @@ function perform({ registers, dma, reset }: Doors, operation: Operation): void {
     case "write":
       return registers.write(operation.at, fromHex(operation.bytes));
     case "start":
+    case "hardware-event":
     case "ram-map":
     case "ram-unmap":
       return;

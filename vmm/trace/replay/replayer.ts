@@ -296,6 +296,9 @@ export class Replayer {
           this.#port(operation.stream).message(requester, lo, hi, operation.data),
         ];
       }
+      case "hardware-event":
+        device.hostEvent(new Uint32Array(fromHex(operation.bytes).slice().buffer));
+        return [undefined, undefined];
       case "ram-map":
         return [operation.ok, this.#hardware?.map(operation) ?? operation.ok];
       case "start":

@@ -39,6 +39,7 @@ export class ReplayHardware {
   readonly host: NestedHost;
   readonly #embedded: EmbeddedIommu;
   readonly #beside: Beside | undefined;
+  readonly #isKernel: boolean;
   readonly #maps: (RamMap & { readonly fd: number })[] = [];
   #calls: IommufdCall[] = [];
 
@@ -49,6 +50,7 @@ export class ReplayHardware {
     beside: Beside | undefined,
   ) {
     this.#beside = beside;
+    this.#isKernel = header.iommufd.isKernel ?? false;
     this.#embedded = new EmbeddedIommu({
       memory,
       pin: (source) =>
@@ -66,9 +68,9 @@ export class ReplayHardware {
     this.host = this.#embedded.host;
   }
 
-  /** An endpoint's way to memory; undefined for one that the recording did not have. */
+  /** An endpoint's way to memory; undefined for one that the recording did not have there. */
   port(streamId: number, send: (gpa: number, data: number) => boolean): DmaPort | undefined {
-    if (!this.host.streamIds.includes(streamId)) return undefined;
+    if (this.#isKernel || !this.host.streamIds.includes(streamId)) return undefined;
     return this.#embedded.port(streamId, { send });
   }
 
