@@ -17,6 +17,7 @@ import { hostvm } from "./commands/hostvm.ts";
 import { inspect } from "./commands/inspect.ts";
 import { microvm } from "./commands/microvm.ts";
 import { minimise } from "./commands/minimise.ts";
+import { passthrough } from "./commands/passthrough.ts";
 import { probe } from "./commands/probe.ts";
 import { replay } from "./commands/replay.ts";
 import { serve } from "./commands/serve.ts";
@@ -32,6 +33,7 @@ const COMMANDS: readonly Command[] = [
   probe,
   bench,
   hostvm,
+  passthrough,
 ];
 
 /** Runs a command line and returns its exit code. */

@@ -6,10 +6,41 @@ import { runHostVm, type Sink } from "../hostvm/host_vm.ts";
 import { iortOverride } from "../hostvm/iort_override.ts";
 import { type HostVmOptions, provisionHostVm } from "../hostvm/provision.ts";
 import { isVariable, shellScript, taskScript } from "../hostvm/task_script.ts";
-import { type Command, EXIT, type Io, UsageError, type Values } from "./command.ts";
+import { type Command, EXIT, type Flag, type Io, UsageError, type Values } from "./command.ts";
 
 const LONGEST_S = 86_400;
 const KERNEL_VARIABLE = "VSMMU_HOST_KERNEL";
+
+/** Where the Host VM's parts come from. */
+export const HOST_FLAGS: Readonly<Record<string, Flag>> = {
+  kernel: {
+    value: "PATH",
+    help: `A ready arm64 Image, also in xz; $${KERNEL_VARIABLE}, or one that is built, by default`,
+  },
+  qemu: { value: "PATH", help: "Your own qemu-system-aarch64 instead of Debian's" },
+  console: { help: "Show the kernel's messages on standard error" },
+  cache: { value: "DIR", help: "Where parts are kept; $XDG_CACHE_HOME/vsmmu by default" },
+  mirror: { value: "URI", help: "A Debian mirror instead of the machine's own" },
+  verify: { help: "Read every byte of the cached parts, not only sizes and times" },
+  refresh: { help: "Make all parts anew, from the newest packages" },
+};
+
+/** What the flags say about the Host VM's parts. */
+export function hostPartsOf(values: Values, io: Io): HostVmOptions {
+  return {
+    qemu: values.text("qemu"),
+    kernel: values.text("kernel") ?? (Deno.env.get(KERNEL_VARIABLE) || undefined),
+    cacheDir: values.text("cache"),
+    archive: values.text("mirror"),
+    verify: values.on("verify"),
+    refresh: values.on("refresh"),
+    progress: io.note,
+    signal: io.signal,
+  };
+}
+
+/** The folder of the repository that is taken along. */
+export const REPOSITORY: string = decodeURIComponent(new URL("../..", import.meta.url).pathname);
 
 /** The command. */
 export const hostvm: Command = {
@@ -19,12 +50,6 @@ export const hostvm: Command = {
   operand: "TASK …",
   flags: {
     smmu: { value: "KIND", help: "Whose SMMUv3 the server has: qemu (default)" },
-    kernel: {
-      value: "PATH",
-      help:
-        `A ready arm64 Image, also in xz; $${KERNEL_VARIABLE}, or one that is built, by default`,
-    },
-    qemu: { value: "PATH", help: "Your own qemu-system-aarch64 instead of Debian's" },
     smp: { value: "N", help: "Processors, 1 to 8; 2 by default" },
     memory: { value: "MIB", help: "Memory, 1024 to 65536; 4096 by default" },
     append: { value: "WORDS", help: "Added to the kernel's command line" },
@@ -39,12 +64,8 @@ export const hostvm: Command = {
     },
     sh: { help: "What follows is a command line for the shell inside, not a task of deno.json" },
     "stock-iort": { help: "Leave the firmware's IORT as it is: Linux then gives no vIOMMU away" },
-    console: { help: "Show the kernel's messages on standard error" },
     timeout: { value: "SECONDS", help: "Ends a task that takes longer; 1800 by default" },
-    cache: { value: "DIR", help: "Where parts are kept; $XDG_CACHE_HOME/vsmmu by default" },
-    mirror: { value: "URI", help: "A Debian mirror instead of the machine's own" },
-    verify: { help: "Read every byte of the cached parts, not only sizes and times" },
-    refresh: { help: "Make all parts anew, from the newest packages" },
+    ...HOST_FLAGS,
   },
   run: runCommand,
 };
@@ -61,17 +82,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
     traced: (values.text("trace") ?? "").split(",").filter((event) => event !== ""),
     timeoutSeconds: values.integer("timeout", 1800, 1, LONGEST_S),
   };
-  const options: HostVmOptions = {
-    qemu: values.text("qemu"),
-    kernel: values.text("kernel") ?? (Deno.env.get(KERNEL_VARIABLE) || undefined),
-    cacheDir: values.text("cache"),
-    archive: values.text("mirror"),
-    withGuest: values.on("guest"),
-    verify: values.on("verify"),
-    refresh: values.on("refresh"),
-    progress: io.note,
-    signal: io.signal,
-  };
+  const options: HostVmOptions = { ...hostPartsOf(values, io), withGuest: values.on("guest") };
   const parts = await provisionHostVm(options);
   const initrd = values.on("stock-iort") ? {} : { initrdPath: await iortOverride(parts, options) };
   io.note(`Starting the Host VM: QEMU ${parts.qemu.version}, ${run.cpuCount} processors`);
@@ -80,7 +91,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
     return await runHostVm(parts, {
       ...run,
       ...initrd,
-      repository: decodeURIComponent(new URL("../..", import.meta.url).pathname),
+      repository: REPOSITORY,
       outPath: values.text("out"),
       // Only what a person types: this command is used in loops over what comes through a pipe.
       hasInput: Deno.stdin.isTerminal(),
@@ -96,7 +107,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
 }
 
 /** Writes to one of our streams; a failure means that nobody is there to read. */
-function sink(
+export function sink(
   stream: { writeSync(bytes: Uint8Array): number },
   unread: AbortController,
 ): Sink {

@@ -3,6 +3,8 @@
  * @module
  */
 import { parseArgs } from "@std/cli/parse-args";
+import { SystemError } from "../../uapi/errno.ts";
+import { EnvironmentError } from "../environment_error.ts";
 import { runMicrovm } from "../microvm.ts";
 import { pseudoRandomBytes } from "../provision/disk.ts";
 import { resultLines } from "../report.ts";
@@ -23,7 +25,7 @@ const { sends, takes } = peer.ports;
 const interrupted = new AbortController();
 Deno.addSignalListener("SIGINT", () => interrupted.abort());
 Deno.addSignalListener("SIGTERM", () => interrupted.abort());
-const result = await runMicrovm({
+const result = await orEnd(runMicrovm({
   parts: { kernel: Deno.env.get("VSMMU_GUEST_KERNEL")! },
   cpuCount: 1,
   memoryMiB: 768,
@@ -45,7 +47,18 @@ const result = await runMicrovm({
   console: (line) => console.error(line),
   progress: (line) => console.error(line),
   signal: interrupted.signal,
-});
+}));
 for (const line of resultLines(result)) console.log(line);
 if (out !== undefined) await Deno.writeTextFile(`${out}/result.json`, JSON.stringify(result));
 Deno.exit(result.ok ? 0 : 1);
+
+/** What is missing is said in a line. */
+async function orEnd<T>(run: Promise<T>): Promise<T> {
+  try {
+    return await run;
+  } catch (error) {
+    if (!(error instanceof EnvironmentError || error instanceof SystemError)) throw error;
+    console.error([error.message, ...(error as EnvironmentError).toolLines ?? []].join("\n  "));
+    Deno.exit(3);
+  }
+}
