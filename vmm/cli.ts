@@ -11,6 +11,7 @@ import {
   parseFlags,
   UsageError,
 } from "./commands/command.ts";
+import { assigned } from "./commands/assigned.ts";
 import { bench } from "./commands/bench.ts";
 import { compare } from "./commands/compare.ts";
 import { hostvm } from "./commands/hostvm.ts";
@@ -34,6 +35,7 @@ const COMMANDS: readonly Command[] = [
   bench,
   hostvm,
   passthrough,
+  assigned,
 ];
 
 /** Runs a command line and returns its exit code. */

@@ -248,7 +248,7 @@ export class DeviceMachine implements Disposable {
     const port = this.#hardware?.port(endpoint.streamId, messages) ?? this.#smmu.port(messages);
     const dma = this.#recorder?.dma(port) ?? port;
     if (endpoint.kind === "vfio") {
-      const assigned = this.#makeAssigned(endpoint.devicePath, requester, dma, stack);
+      const assigned = this.#makeAssigned(endpoint.devicePath, requester, dma, intx, stack);
       const { mapped } = assigned;
       return this.#serve(assigned, endpoint.socketPath, { intx, msi, mapped }, stack);
     }
@@ -262,6 +262,7 @@ export class DeviceMachine implements Disposable {
     devicePath: string,
     requester: Requester,
     dma: DmaPort,
+    irq: Intx,
     stack: DisposableStack,
   ): AssignedFunction {
     const { poller, log } = this.#surroundings;
@@ -279,6 +280,7 @@ export class DeviceMachine implements Disposable {
         host: device.vfio,
         requester,
         dma,
+        irq,
         poller,
         log: (line) => limiter.line(`${name}: ${line}`),
       }),

@@ -6,14 +6,9 @@ import type { Features } from "../hw/smmuv3/features.ts";
 import type { DeviceConfiguration, InterruptKind, IommufdKind } from "./machine.ts";
 import type { Provisioned } from "./provision/provision.ts";
 import { chooseBoard } from "./qemu/board.ts";
+import type { HostDevice } from "./vfio/host_device.ts";
 import { endpointSlots, type MachineConfiguration } from "./qemu/machine_arguments.ts";
 import type { RuntimeDirectory } from "./qemu/runtime_directory.ts";
-
-/**
- * Where Linux maps doorbells of the host's interrupt controller for devices behind an SMMUv3: IOMMU_RESV_SW_MSI. What a
- * device writes there passes the guest's stage 1 first.
- */
-const HOST_MSI_WINDOW = { base: 0x0800_0000, sizeBytes: 0x10_0000 };
 
 /** What may be chosen about a machine. */
 export interface MachineChoice {
@@ -26,8 +21,8 @@ export interface MachineChoice {
   readonly features?: Partial<Features>;
   /** What is behind the SMMU. */
   readonly iommufd: IommufdKind;
-  /** Character devices of functions of the host that the guest gets; with any, the kernel's iommufd is behind the SMMU. */
-  readonly assign?: readonly string[];
+  /** Functions of the host that the guest gets; with any, the kernel's iommufd is behind the SMMU. */
+  readonly assign?: readonly HostDevice[];
 }
 
 /** Where an endpoint is for the guest. */
@@ -65,8 +60,10 @@ export function planMachine(
     socketPath: directory.file("dma.sock"),
     ...place(dmaTestSlot),
   };
-  const assigned = assign.map((devicePath, i) => ({
+  const assigned = assign.map(({ devicePath, msiWindow }, i) => ({
     devicePath,
+    // What the device writes there passes the guest's stage 1 first.
+    ...(msiWindow ? { direct: msiWindow } : {}),
     slot: slots[i],
     socketPath: directory.file(`vfio${i}.sock`),
     ...place(slots[i]),
@@ -81,11 +78,7 @@ export function planMachine(
       initrdPath: parts.initrd,
       commandLine,
       smmuSocketPath,
-      endpoints: [
-        disk,
-        dmaTest,
-        ...assigned.map((one) => ({ ...one, direct: HOST_MSI_WINDOW })),
-      ],
+      endpoints: [disk, dmaTest, ...assigned],
     },
     devices: {
       smmuSocketPath,

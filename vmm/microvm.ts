@@ -26,6 +26,7 @@ import { EnvironmentError } from "./environment_error.ts";
 import { launch, type Machine } from "./qemu/launch.ts";
 import type { MachineEnd } from "./qemu/machine_control.ts";
 import { RuntimeDirectory } from "./qemu/runtime_directory.ts";
+import { hostDevice } from "./vfio/host_device.ts";
 import { guestWords } from "./trace/guest_words.ts";
 import { Recording, type RecordingChoice } from "./trace/recording.ts";
 
@@ -47,7 +48,7 @@ export interface MicrovmOptions {
   readonly interrupts: InterruptKind;
   /** What is behind the SMMU. */
   readonly iommufd: IommufdKind;
-  /** Character devices of functions of the host that the guest gets. */
+  /** Functions of the host that the guest gets: character devices of VFIO, or PCI addresses. */
   readonly assign?: readonly string[];
   /** Choices among the features of the SMMU. */
   readonly features?: Partial<Features>;
@@ -116,7 +117,8 @@ export async function runMicrovm(options: MicrovmOptions): Promise<MicrovmResult
   using working = parts.disk.input ? await workingDisk(parts) : undefined;
   const imagePath = working?.path ?? parts.disk.path;
   const commandLine = commandLineOf(options);
-  const plan = planMachine({ ...options, commandLine }, parts, directory, imagePath);
+  const assign = (options.assign ?? []).map((name) => hostDevice(name));
+  const plan = planMachine({ ...options, assign, commandLine }, parts, directory, imagePath);
   const run = await runGuest(options, parts, plan, directory);
   const ended = performance.now();
   const expected: Expectations = {

@@ -65,6 +65,8 @@ export function joined(...pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer
 export class VfioUserClient implements Disposable {
   /** Requests of the server, such as DMA_WRITE. */
   readonly received: Message[] = [];
+  /** Descriptors that came with replies. */
+  readonly fds: Fd[] = [];
   readonly #socket: Fd;
   readonly #poller: Poller;
   readonly #receiver = new Receiver(0x2_0000);
@@ -159,6 +161,7 @@ export class VfioUserClient implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    for (const fd of this.fds) fd[Symbol.dispose]();
     this.#socket[Symbol.dispose]();
   }
 
@@ -185,9 +188,7 @@ export class VfioUserClient implements Disposable {
     }
     const end = performance.now() + TIMEOUT_MS;
     while (performance.now() < end) {
-      const fds: Fd[] = [];
-      const count = this.#receiver.receive(this.#socket, at, length, fds);
-      if (fds.length > 0) throw new Error("The server sent descriptors");
+      const count = this.#receiver.receive(this.#socket, at, length, this.fds);
       if (count >= 0) return count;
       if (count !== -11) return 0;
       this.#poller.step(1);

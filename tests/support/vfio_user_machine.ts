@@ -9,6 +9,7 @@ import { Poller } from "../../uapi/poll.ts";
 import { GuestRamMap } from "../../vmm/guest_ram_map.ts";
 import { DmaWriteMsi } from "../../vmm/vfio_user/dma_write_msi.ts";
 import { Intx } from "../../vmm/vfio_user/intx.ts";
+import type { MappedRegion } from "../../vmm/vfio_user/mapped_region.ts";
 import { type VfioUserObserver, VfioUserServer } from "../../vmm/vfio_user/server.ts";
 import { VfioUserClient, words } from "./vfio_user_client.ts";
 
@@ -82,9 +83,15 @@ export class TestMachine implements Disposable {
   timeMs = 0;
   readonly server: VfioUserServer;
 
-  constructor(options: { readonly intx?: false; readonly observer?: VfioUserObserver } = {}) {
+  constructor(
+    options: {
+      readonly intx?: false;
+      readonly observer?: VfioUserObserver;
+      readonly mapped?: ReadonlyMap<number, MappedRegion>;
+    } = {},
+  ) {
     libc();
-    const { intx, observer } = options;
+    const { intx, observer, mapped } = options;
     this.server = new VfioUserServer(this.pci, {
       socketPath: this.path,
       guestRam: this.guestRam,
@@ -93,6 +100,7 @@ export class TestMachine implements Disposable {
       now: () => this.timeMs,
       ...(intx === false ? {} : { intx: this.intx }),
       ...(observer === undefined ? {} : { observer }),
+      ...(mapped === undefined ? {} : { mapped }),
     });
     this.server.register(this.poller);
   }

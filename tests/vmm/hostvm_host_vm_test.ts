@@ -1,6 +1,7 @@
 /** Runs of the Host VM with a shell script in QEMU's place. */
 import { assertEquals, assertRejects } from "@std/assert";
 import { EnvironmentError } from "../../vmm/environment_error.ts";
+import { rootHostTools } from "../../vmm/provision/qemu.ts";
 import { type HostVmRun, runHostVm } from "../../vmm/hostvm/host_vm.ts";
 import type { HostVmProvisions } from "../../vmm/hostvm/provision.ts";
 
@@ -29,6 +30,7 @@ async function runAs(
 ): Promise<Outcome> {
   const parts: HostVmProvisions = {
     cacheDir: folder,
+    tools: rootHostTools(folder, "amd64"),
     qemu: {
       tool: { name: "qemu", command: "sh", args: ["-c", PRELUDE + script, "qemu"], env: {} },
       version: "0",

@@ -34,9 +34,9 @@ export const GUEST_FLAGS: Readonly<Record<string, Flag>> = {
       "What is behind the SMMU: model (default), an iommufd in this process that uses the guest's tables, or none",
   },
   assign: {
-    value: "PATH,…",
+    value: "DEVICE,…",
     help:
-      "Functions of this host that the guest gets, such as /dev/vfio/devices/vfio0; the kernel's iommufd is behind the SMMU then",
+      "Functions of this host that the guest gets, by PCI address or as /dev/vfio/devices/vfio0; the kernel's iommufd is behind the SMMU then",
   },
 };
 

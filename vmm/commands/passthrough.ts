@@ -15,11 +15,13 @@ import {
   TRACED,
 } from "../passthrough/columns.ts";
 import { checkLines } from "../report.ts";
+import { WORK_FLAGS, workOf } from "./assigned.ts";
 import { type Command, EXIT, type Io, type Values } from "./command.ts";
 import { HOST_FLAGS, hostPartsOf, REPOSITORY, sink } from "./hostvm.ts";
 
 const LONGEST_S = 86_400;
 const MEMORY_MIB = 6144;
+const NVME_MIB = 512;
 /** The first virtual function of the server's network card, by which its SMMU knows it. */
 const VF_STREAM = 0x180;
 
@@ -30,8 +32,7 @@ export const passthrough: Command = {
     "gives a virtual function of an emulated Arm server to a KVM guest of it, by nested translation, and compares " +
     "what the guest, Linux and the server's SMMU were asked to invalidate",
   flags: {
-    mib: { value: "MIB", help: "How much goes over TCP each way, 1 to 256; 4 by default" },
-    fault: { help: "In the end the function reads where nothing is mapped" },
+    ...WORK_FLAGS,
     out: { value: "DIR", help: "Where the recording and QEMU's trace go" },
     json: { help: "Print the result as one JSON object" },
     timeout: { value: "SECONDS", help: "Ends a run that takes longer; 1800 by default" },
@@ -41,7 +42,7 @@ export const passthrough: Command = {
 };
 
 async function runCommand(values: Values, io: Io): Promise<number> {
-  const mib = values.integer("mib", 4, 1, 256);
+  const words = insideWords(values);
   const timeoutSeconds = values.integer("timeout", 1800, 1, LONGEST_S);
   const options = { ...hostPartsOf(values, io), withGuest: true };
   const parts = await provisionHostVm(options);
@@ -52,7 +53,6 @@ async function runCommand(values: Values, io: Io): Promise<number> {
     io.note(`Starting the Host VM: QEMU ${parts.qemu.version}`);
     const unread = new AbortController();
     const show = sink(Deno.stderr, unread);
-    const words = [`--mib=${mib}`, "--out=$VSMMU_OUT", ...(values.on("fault") ? ["--fault"] : [])];
     const code = await runHostVm(parts, {
       script: `exec sh vmm/passthrough/inside.sh ${words.join(" ")}\n`,
       repository: REPOSITORY,
@@ -60,6 +60,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
       outPath,
       cpuCount: 2,
       memoryMiB: MEMORY_MIB,
+      nvmeMiB: NVME_MIB,
       append: "",
       traced: TRACED,
       timeoutSeconds,
@@ -74,6 +75,18 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   } finally {
     if (kept === undefined) await Deno.remove(outPath, { recursive: true });
   }
+}
+
+/** What the flags say, for the command inside. */
+function insideWords(values: Values): string[] {
+  const { kinds, mib, cpuCount, disk, fault } = workOf(values);
+  return [
+    `--devices=${kinds.join(",")}`,
+    `--mib=${mib}`,
+    `--smp=${cpuCount}`,
+    ...(disk ? ["--disk"] : []),
+    ...(fault ? ["--fault"] : []),
+  ];
 }
 
 /** Tells what was seen from outside, and whether everything held. */

@@ -15,6 +15,7 @@ import { RuntimeDirectory } from "../qemu/runtime_directory.ts";
 import { shellWords } from "../qemu/shell_words.ts";
 import { summaryLines } from "../report.ts";
 import { Recording } from "../trace/recording.ts";
+import { hostDevice } from "../vfio/host_device.ts";
 import { guestWords } from "../trace/guest_words.ts";
 import { type Command, EXIT, type Io, type Values } from "./command.ts";
 import { GUEST_FLAGS, guestOf, PARTS_FLAGS, partsOf } from "./machine_flags.ts";
@@ -50,7 +51,11 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const parts = await provision({ ...partsOf(values), progress: note, signal });
   using directory = await RuntimeDirectory.make(values.text("directory"));
   using working = parts.disk.input ? await workingDisk(parts) : undefined;
-  const choice = { ...guest, commandLine: `console=ttyAMA0 ${append}`.trim() };
+  const choice = {
+    ...guest,
+    assign: guest.assign.map((name) => hostDevice(name)),
+    commandLine: `console=ttyAMA0 ${append}`.trim(),
+  };
   const plan = planMachine(choice, parts, directory, working?.path ?? parts.disk.path);
   const paths: MachinePaths = {
     deviceTree: directory.file("guest.dtb"),

@@ -18,7 +18,7 @@ export interface HostVmParts {
   readonly repositoryPath: string;
   /** Image of what a guest of this machine consists of; it is not written to. */
   readonly partsPath?: string;
-  /** Image of the NVMe disk; it is not written to. */
+  /** Image of the NVMe disk. */
   readonly nvmePath: string;
   readonly cpuCount: number;
   readonly memoryMiB: number;
@@ -50,8 +50,8 @@ export function hostVmArguments(
   outputs: HostVmOutputs,
   { canExitWithParent }: Pick<QemuFeatures, "canExitWithParent">,
 ): string[] {
-  const drive = (id: string, path: string): string =>
-    `driver=raw,node-name=${id},read-only=on,file.driver=file,file.filename=${escape(path)}`;
+  const drive = (id: string, path: string, access = "read-only=on,"): string =>
+    `driver=raw,node-name=${id},${access}file.driver=file,file.filename=${escape(path)}`;
   const port = (id: string, name: string): string[] => [
     "-device",
     `virtserialport,chardev=${id},name=${name}`,
@@ -96,7 +96,7 @@ export function hostVmArguments(
     ...["-netdev", "user,id=network,restrict=on"],
     ...["-device", "pcie-root-port,id=rp1,chassis=1,slot=1"],
     ...["-device", "igb,bus=rp1,netdev=network"],
-    ...["-blockdev", drive("nvme", parts.nvmePath)],
+    ...["-blockdev", drive("nvme", parts.nvmePath, "")],
     ...["-device", "pcie-root-port,id=rp2,chassis=2,slot=2"],
     ...["-device", "nvme,bus=rp2,drive=nvme,serial=vsmmu"],
   ];

@@ -31,6 +31,8 @@ export interface HostVmRun {
   readonly timeoutSeconds: number;
   /** Ends a machine whose task has not begun by then. */
   readonly bootSeconds?: number;
+  /** Size of an ext4 file system on the NVMe disk, in MiB; the disk is empty when absent. */
+  readonly nvmeMiB?: number | undefined;
   /** Whether the task reads our standard input; it finds nothing to read otherwise. */
   readonly hasInput: boolean;
   /** Takes what the task writes to standard output; absent when nobody wants it. */
@@ -57,8 +59,7 @@ export async function runHostVm(parts: HostVmProvisions, options: HostVmRun): Pr
   const input = options.hasInput ? "" : "exec < /dev/null\n";
   await Deno.writeTextFile(file(".hostvm/task"), `${input}${options.script}`);
   await pack(options.repository, folder.path, file("repository.tar"), signal);
-  await Deno.writeFile(file("nvme.img"), new Uint8Array());
-  await Deno.truncate(file("nvme.img"), NVME_MIB << 20);
+  await makeNvme(parts, file("nvme.img"), options);
   const outputs = {
     consolePath: file("console"),
     outputPath: file("output"),
@@ -188,6 +189,18 @@ async function pack(
     doing: `pack ${repository}`,
     signal,
   });
+}
+
+async function makeNvme(
+  { tools }: HostVmProvisions,
+  path: string,
+  { nvmeMiB, signal }: HostVmRun,
+): Promise<void> {
+  await Deno.writeFile(path, new Uint8Array());
+  await Deno.truncate(path, (nvmeMiB ?? NVME_MIB) << 20);
+  if (nvmeMiB === undefined) return;
+  const doing = "make a file system on the NVMe disk";
+  await run(tools.mke2fs, ["-q", "-t", "ext4", path], { doing, signal });
 }
 
 async function unpack(archive: string, path: string, signal: AbortSignal): Promise<void> {

@@ -4,7 +4,14 @@
  */
 import { Cache, defaultCachePath, type Progress, removeTree } from "../provision/cache.ts";
 import { Packages } from "../provision/packages.ts";
-import { checkQemu, type Qemu, rootHostTools, rootQemuTool, toolsRoot } from "../provision/qemu.ts";
+import {
+  checkQemu,
+  type HostTools,
+  type Qemu,
+  rootHostTools,
+  rootQemuTool,
+  toolsRoot,
+} from "../provision/qemu.ts";
 import { hostArchitecture } from "../provision/root_tool.ts";
 import { type QemuFeatures, qemuFeatures } from "../qemu/qemu_features.ts";
 import { machineTool } from "../tool.ts";
@@ -37,6 +44,7 @@ export interface HostVmOptions {
 /** The parts that do not change from run to run. */
 export interface HostVmProvisions {
   readonly cacheDir: string;
+  readonly tools: HostTools;
   readonly qemu: Qemu;
   readonly features: QemuFeatures;
   readonly firmwarePath: string;
@@ -71,6 +79,7 @@ export async function provisionHostVm(options: HostVmOptions): Promise<HostVmPro
     : machineTool(options.qemu);
   return {
     cacheDir: cache.path,
+    tools,
     qemu: await checkQemu(qemu, signal),
     features: await qemuFeatures(qemu, signal),
     firmwarePath: await firmware(cache, packages),

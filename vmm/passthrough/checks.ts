@@ -17,7 +17,7 @@ export interface CardExpectations {
   /** The driver that is to take it. */
   readonly driver: string;
   /** Where the host's kernel has doorbells of its interrupt controller. */
-  readonly msiWindow: { readonly base: number; readonly sizeBytes: number };
+  readonly msiWindow: { readonly base: number; readonly sizeBytes: number } | undefined;
 }
 
 /** Judges a network card that was used. */
@@ -37,7 +37,7 @@ export function checkCard(
   const received = digest("receive");
   const [sent] = peer.sent;
   const taken = peer.taken.at(-1);
-  const { base, sizeBytes } = msiWindow;
+  const { base, sizeBytes } = msiWindow ?? { base: NaN, sizeBytes: NaN };
   return [
     {
       name: `The guest's ${driver} took the function`,
@@ -47,7 +47,7 @@ export function checkCard(
     {
       name: "The window of the host's MSIs is mapped to itself",
       ok: direct.some(({ start, last }) =>
-        start === BigInt(base) && last === BigInt(base + sizeBytes - 1)
+        Number(start) === base && Number(last) === base + sizeBytes - 1
       ),
       seen: direct.map(({ start, last }) => `${hex(start)}-${hex(last)}`).join(", ") || "no region",
     },
@@ -69,6 +69,21 @@ export function checkCard(
         : "none",
     },
   ];
+}
+
+/** Judges an NVMe disk of which a file system was used, with a file of so many MiB. */
+export function checkNvme(events: readonly GuestEvent[], mib: number): Check[] {
+  const digests = events.flatMap((event) =>
+    event.kind === "sha256" && event.path.startsWith("nvme-") ? [event] : []
+  );
+  const [written, read] = ["nvme-written", "nvme-read"].map((path) =>
+    digests.find((event) => event.path === path)?.digest
+  );
+  return [{
+    name: `${mib} MiB on the NVMe disk's file system read back as they were written`,
+    ok: written !== undefined && written === read,
+    seen: written === read ? `SHA-256 ${read ?? "none"}` : `${read ?? "nothing"}, not ${written}`,
+  }];
 }
 
 /** Judges that hardware walks the guest's tables: guest RAM is mapped once, and never again. */

@@ -6,9 +6,9 @@
 import { get } from "../../hw/bits.ts";
 import { SmmuV3 } from "../../hw/smmuv3/smmuv3.ts";
 import { CMD, COMMAND_SIZE, OP, TLBI } from "../../hw/smmuv3/spec/commands.ts";
-import { type IommufdCall } from "../trace/format.ts";
+import type { IommufdCall } from "../trace/format.ts";
 import { runReplay } from "../trace/replay/replayer_run.ts";
-import { openTrace } from "../trace/trace_file.ts";
+import { openTrace, type TraceLine } from "../trace/trace_file.ts";
 
 /** How often each invalidation was seen, by what it says without the VMID. */
 export type Invalidations = ReadonlyMap<string, number>;
@@ -58,7 +58,7 @@ export async function columnsOf(tracePath: string, qemuTrace: string): Promise<C
   const guest = new Map<string, number>();
   const passed = new Map<string, number>();
   const { header, operations } = await openTrace(tracePath);
-  const lines = (async function* () {
+  const lines = (async function* (): AsyncGenerator<TraceLine> {
     for await (const line of operations) {
       for (const call of line.operation.calls ?? []) takePassed(passed, call);
       yield line;

@@ -1,11 +1,12 @@
 #!/bin/busybox sh
 # First process of the guest: runs the actions that the kernel command line names and powers off.
 #
-#   vsmmu.run=disk,fault,domains,bench,net,netfault,shell
+#   vsmmu.run=disk,fault,domains,bench,net,nvme,netfault,shell
 #                                      actions, in this order; disk by default; after `reboot` the next boot goes on
 #   vsmmu.iova=0x123456780000          address that `fault` has the DMA test device write to
 #   vsmmu.net=OWN,PEER,RECEIVE,SEND    addresses of this guest and of the peer of `net`, which sends to whoever connects to
 #                                      port RECEIVE, and takes at port SEND
+#   vsmmu.nvme=4                       how many MiB `nvme` writes
 #   vsmmu.mib=256                      how much `bench` reads each time, in MiB; no more than there is
 #
 # What it has to say goes to the kernel's log as "vsmmu: WORD …", so that each line reaches the console whole, in order
@@ -182,6 +183,29 @@ END
   say "interrupts $card $(grep -c "MSIX-$card" /proc/interrupts) $(grep "MSIX-$card" /proc/interrupts | awk '{ for (i = 2; $i ~ /^[0-9]+$/; i++) n += $i } END { print n + 0 }')"
 }
 
+nvme() { # An ext4 file system on the first NVMe disk.
+  for try in $(seq 200); do
+    [ -b /dev/nvme0n1 ] && break
+    usleep 50000
+  done
+  [ -b /dev/nvme0n1 ] || fail "No disk appeared as /dev/nvme0n1"
+  quietly mount -t ext4 /dev/nvme0n1 /mnt
+  mib=$(setting nvme 4)
+  # Only what does not come out of a cache is worth something.
+  set -- $(dd if=/dev/urandom bs=1M count=$mib 2>/dev/null | tee /mnt/file | sha256sum)
+  say "sha256 nvme-written $1"
+  say "begin write"
+  sync
+  say "end write $((mib << 20))"
+  quietly umount /mnt
+  quietly mount -t ext4 /dev/nvme0n1 /mnt
+  say "begin read"
+  set -- $(sha256sum /mnt/file)
+  say "end read $((mib << 20))"
+  say "sha256 nvme-read $1"
+  quietly umount /mnt
+}
+
 netfault() { # The card, which no driver has any more, is told to read descriptors where nothing is mapped.
   attach_card
   iova=$(setting iova 0x123456780000)
@@ -236,7 +260,7 @@ for action in $(setting run disk | tr , ' '); do
   at=$((at + 1))
   [ $at -gt $over ] || continue
   case $action in
-    disk | fault | domains | bench | net | netfault | shell | reboot) say "run $action"; $action ;;
+    disk | fault | domains | bench | net | nvme | netfault | shell | reboot) say "run $action"; $action ;;
     *) fail "No such action: $action" ;;
   esac
 done

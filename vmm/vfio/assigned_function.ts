@@ -15,6 +15,8 @@ import type { MappedRegion } from "../vfio_user/mapped_region.ts";
 import { AssignedConfig } from "./assigned_config.ts";
 import { type ConfigPlan, planConfig } from "./config_policy.ts";
 import type { HostFunction } from "./host_function.ts";
+import { HostIntx, type ResampledLine } from "./host_intx.ts";
+import { listenForNotices } from "./host_notices.ts";
 import { HostVectors } from "./host_vectors.ts";
 import { type Overlay, RegionBar } from "./region_bar.ts";
 
@@ -28,6 +30,8 @@ export interface AssignedFunctionOptions {
   readonly requester: Requester;
   /** The way of its messages. */
   readonly dma: DmaPort;
+  /** Its wired interrupt. */
+  readonly irq: ResampledLine;
   /** Waits for its interrupts. */
   readonly poller: Poller;
   /** Takes one line for people. */
@@ -52,20 +56,27 @@ export class AssignedFunction implements PciFunction, Disposable {
   readonly #plan: ConfigPlan;
   readonly #vectors: MsixVectors | undefined;
   readonly #hostVectors: HostVectors;
+  readonly #hostIntx: HostIntx | undefined;
+  readonly #stack = new DisposableStack();
 
   /** Reads what the function is. Throws `SystemError`. */
-  constructor({ name, host, requester, dma, poller, log }: AssignedFunctionOptions) {
+  constructor({ name, host, requester, dma, irq, poller, log }: AssignedFunctionOptions) {
+    using stack = new DisposableStack();
     this.name = name;
     this.#host = host;
     this.#log = log;
     const space = new Uint8Array(host.region(CONFIG).sizeBytes);
     host.read(CONFIG, 0, space);
-    this.#plan = planConfig(space, { hasIntx: false });
+    const hasIntx = host.irq(VFIO_PCI.INTX_IRQ_INDEX).count > 0;
+    this.#plan = planConfig(space, { hasIntx });
     for (const note of this.#plan.notes) log(note);
     this.config = new AssignedConfig(host, this.#plan, log);
     const { msix } = this.#plan;
     this.#vectors = msix && new MsixVectors({ count: msix.count, requester, dma });
-    this.#hostVectors = new HostVectors(host, poller, (vector) => this.#vectors?.raise(vector));
+    const raise = (vector: number): void => this.#vectors?.raise(vector);
+    this.#hostVectors = stack.use(new HostVectors(host, poller, raise));
+    this.#hostIntx = hasIntx ? stack.use(new HostIntx(host, poller, irq)) : undefined;
+    stack.use(listenForNotices(host, poller, log));
     this.bars = this.#makeBars(space);
     this.mapped = new Map(this.bars.flatMap(({ index }) => this.#makeMap(index)));
     if (msix !== undefined) {
@@ -74,12 +85,14 @@ export class AssignedFunction implements PciFunction, Disposable {
       this.config.watch(HEADER.Command.offset, HEADER.Command.sizeBytes, () => this.#configure());
     }
     this.coldReset();
+    this.#stack = stack.move();
   }
 
   /** Function reset, of the hardware too; MSI-X is shown as what it is. */
   reset(): void {
     this.#reset();
     this.#show(CapabilityId.MsiX);
+    this.#attempt(() => this.#hostIntx?.enable());
   }
 
   /** As `reset()`, for another VMM: it would keep an MSI-X that it sees to itself, and send messages past the SMMU. */
@@ -90,10 +103,11 @@ export class AssignedFunction implements PciFunction, Disposable {
 
   /** Ends the watches; the hardware is quiet once its owner has closed it. */
   [Symbol.dispose](): void {
-    this.#hostVectors[Symbol.dispose]();
+    this.#stack[Symbol.dispose]();
   }
 
   #reset(): void {
+    this.#attempt(() => this.#hostIntx?.disable());
     this.#attempt(() => this.#hostVectors.disable());
     this.#attempt(() => this.#host.reset());
     this.#vectors?.clear();
@@ -111,8 +125,14 @@ export class AssignedFunction implements PciFunction, Disposable {
     const control = this.config.get(msix.offset + MSIX.MessageControl.offset, 2);
     const enabled = (control >>> MSIX_CONTROL.Enable.shift & 1) !== 0;
     this.#attempt(() => {
-      if (enabled) this.#hostVectors.enable(msix.count);
-      else this.#hostVectors.disable();
+      // A function of the host has one kind of interrupt at a time.
+      if (enabled) {
+        this.#hostIntx?.disable();
+        this.#hostVectors.enable(msix.count);
+      } else {
+        this.#hostVectors.disable();
+        this.#hostIntx?.enable();
+      }
     });
     this.#vectors.configure({
       enabled,

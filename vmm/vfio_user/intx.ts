@@ -27,6 +27,12 @@ export class Intx implements IrqLine {
   #isAsserted = false;
   #isPulsed = false;
   #isMasked = false;
+  #seen: (() => void) | undefined;
+
+  /** Calls `seen` each time the client says that the guest has seen the interrupt. */
+  onSeen(seen: () => void): void {
+    this.#seen = seen;
+  }
 
   /** Asserts the level, or takes it away. */
   set(asserted: boolean): void {
@@ -70,6 +76,7 @@ export class Intx implements IrqLine {
   /** Lets the next signal out, now when one is due. */
   unmask(): void {
     this.#isMasked = false;
+    this.#seen?.();
     this.#update();
   }
 

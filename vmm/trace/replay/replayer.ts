@@ -2,7 +2,6 @@
  * Feeds the operations of a trace to a fresh device and compares everything that comes of them.
  * @module
  */
-import { crc32 } from "node:zlib";
 import type { DmaPort, MmioDevice } from "../../../hw/device.ts";
 import type { Entry, GuestMemory } from "../../../hw/guest_memory.ts";
 import type { Observer } from "../../../hw/smmuv3/observer.ts";
@@ -22,6 +21,7 @@ import { compareOutputs, type Difference } from "./replayer_compare.ts";
 import { type Beside, ReplayHardware, UNKNOWABLE } from "./replayer_hardware.ts";
 import { CommandHistory } from "./replayer_history.ts";
 import { requesterOf } from "./replayer_requester.ts";
+import { Payload } from "./replayer_payload.ts";
 import { withRegisters } from "./replayer_registers.ts";
 
 const NONE: readonly never[] = [];
@@ -73,10 +73,7 @@ export class Replayer {
   #out: Output[] = [];
   #result: unknown;
   #expected: readonly Output[] = [];
-  /** The endpoint's side of a DMA: one buffer for all, as clearing new ones would take longer than the device. */
-  #buffer = new Uint8Array(2 ** 17);
-  /** What the payload was, where it was recorded. */
-  #payload: Uint8Array | undefined;
+  readonly #payload = new Payload();
 
   /** A fresh device of the header's features, with the hardware of the header, and `beside` it another iommufd. */
   constructor(
@@ -204,7 +201,7 @@ export class Replayer {
     this.#fetches = [];
     this.#path = 0;
     this.#out = [];
-    this.#payload = undefined;
+    this.#payload.begin(undefined);
     this.#expected = operation.out ?? NONE;
     const done = this.#do(operation);
     this.#learnRest();
@@ -235,7 +232,7 @@ export class Replayer {
     }
     compare("number of fetches", operation.fetches ?? 0, this.#fetches.length);
     compare("addresses of fetches (hash)", operation.path ?? 0, this.#path);
-    compareOutputs(this.#expected, this.#out, this.#payload !== undefined, differences);
+    compareOutputs(this.#expected, this.#out, this.#payload.isRecorded, differences);
     return differences;
   }
 
@@ -276,12 +273,8 @@ export class Replayer {
         return [undefined, undefined];
       case "dma-read":
       case "dma-write": {
-        const bytes = this.#endpointBuffer(operation.size);
-        const { payload } = operation;
-        if (payload !== undefined) {
-          this.#payload = Uint8Array.fromBase64(payload);
-          if (operation.op === "dma-write") bytes.set(this.#payload);
-        }
+        this.#payload.begin(operation.payload);
+        const bytes = this.#payload.bytes(operation.size, operation.op === "dma-write");
         const [requester, lo, hi] = requesterOf(operation);
         const dma = this.#port(operation.stream);
         const ok = operation.op === "dma-read"
@@ -323,27 +316,11 @@ export class Replayer {
       fetch: (gpa, into) => this.#fetch(gpa, into),
       store: (gpa, from) => this.#answer(["store", gpa, toHex(from.bytes), true]),
       store32: (gpa, value) => this.#answer(["store32", gpa, value >>> 0, true]),
-      read: (gpa, into) => this.#answer(["read", gpa, into.length, this.#supply(into), true]),
-      write: (gpa, from) => this.#answer(["write", gpa, from.length, this.#sum(from), true]),
+      read: (gpa, into) =>
+        this.#answer(["read", gpa, into.length, this.#payload.supply(into), true]),
+      write: (gpa, from) =>
+        this.#answer(["write", gpa, from.length, this.#payload.sum(from), true]),
     };
-  }
-
-  #endpointBuffer(sizeBytes: number): Uint8Array {
-    if (sizeBytes > this.#buffer.length) this.#buffer = new Uint8Array(sizeBytes);
-    return this.#buffer.subarray(0, sizeBytes);
-  }
-
-  /** Puts what was recorded into a part of the endpoint's buffer. */
-  #supply(into: Uint8Array): number {
-    const from = into.byteOffset - this.#buffer.byteOffset;
-    const payload = this.#payload?.subarray(from, from + into.length);
-    if (payload?.length === into.length) into.set(payload);
-    return this.#sum(into);
-  }
-
-  /** The checksum of payload; nothing where it was not recorded. */
-  #sum(bytes: Uint8Array): number {
-    return this.#payload === undefined ? 0 : crc32(bytes);
   }
 
   #fetch(gpa: number, { words, bytes }: Entry): boolean {

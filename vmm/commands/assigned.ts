@@ -1,0 +1,155 @@
+/**
+ * `vsmmu assigned`: a guest that gets functions of this Arm host, and what came of it.
+ * @module
+ */
+import { runMicrovm } from "../microvm.ts";
+import {
+  type CardExpectations,
+  checkCard,
+  checkCardFault,
+  checkNesting,
+  checkNvme,
+} from "../passthrough/checks.ts";
+import { findFunctions, FUNCTION_CLASS, type FunctionKind } from "../passthrough/host_functions.ts";
+import { Peer } from "../passthrough/peer.ts";
+import { pseudoRandomBytes } from "../provision/disk.ts";
+import { endpointSlots } from "../qemu/machine_arguments.ts";
+import { resultLines } from "../report.ts";
+import { hostDevice } from "../vfio/host_device.ts";
+import { type Command, EXIT, type Flag, type Io, UsageError, type Values } from "./command.ts";
+import { PARTS_FLAGS, partsOf } from "./machine_flags.ts";
+import { RECORD_FLAGS, recordingOf } from "./record_flags.ts";
+
+const FAULT_IOVA = 0x1234_5678_0000n;
+const SEED = 0x7c9;
+/** The disk and the DMA test device. */
+const EMULATED = 2;
+const MEMORY_MIB = 768;
+const LONGEST_S = 86_400;
+
+/** What the guest gets, and does with it. */
+export const WORK_FLAGS: Readonly<Record<string, Flag>> = {
+  devices: {
+    value: "KINDS",
+    help: "What the guest gets, of vf and nvme, each as often as it is there: vf by default",
+  },
+  disk: { help: "The guest also uses its emulated disk, behind the same SMMU" },
+  mib: {
+    value: "MIB",
+    help: "How much goes over TCP each way, and to the NVMe disk, 1 to 256; 4 by default",
+  },
+  smp: { value: "N", help: "Processors of the guest, 1 to 8; 1 by default" },
+  fault: { help: "In the end the network card reads where nothing is mapped" },
+};
+
+/** The same, checked. */
+export interface Work {
+  readonly kinds: readonly FunctionKind[];
+  readonly mib: number;
+  readonly cpuCount: number;
+  readonly disk: boolean;
+  readonly fault: boolean;
+}
+
+/** What the flags say about it. Throws `UsageError`. */
+export function workOf(values: Values): Work {
+  const text = values.text("devices") ?? "vf";
+  const kinds = text.split(",").filter((kind) => kind !== "");
+  const known = kinds.filter(isKind);
+  if (known.length === 0 || known.length !== kinds.length) {
+    const all = Object.keys(FUNCTION_CLASS).join(", ");
+    throw new UsageError(`Cannot use --devices ${text}: it is some of ${all}`);
+  }
+  return {
+    kinds: known,
+    mib: values.integer("mib", 4, 1, 256),
+    cpuCount: values.integer("smp", 1, 1, 8),
+    disk: values.on("disk"),
+    fault: values.on("fault"),
+  };
+}
+
+/** The command. */
+export const assigned: Command = {
+  name: "assigned",
+  summary:
+    "gives functions of this Arm host to a guest, has it use them, and says what happened; " +
+    "`passthrough` does it on an emulated host",
+  flags: {
+    ...WORK_FLAGS,
+    peer: {
+      value: "IP",
+      help: "This host's address in the network of the card; 10.0.9.1 by default, the guest is .2",
+    },
+    result: { value: "PATH", help: "Where the result goes as JSON" },
+    ...RECORD_FLAGS,
+    timeout: { value: "SECONDS", help: "Ends a guest that takes longer; 1200 by default" },
+    ...PARTS_FLAGS,
+  },
+  run: runCommand,
+};
+
+async function runCommand(values: Values, io: Io): Promise<number> {
+  const work = workOf(values);
+  const peerIp = values.text("peer") ?? "10.0.9.1";
+  const timeoutSeconds = values.integer("timeout", 1200, 1, LONGEST_S);
+  const { kinds, mib, cpuCount, disk, fault } = work;
+  const assign = findFunctions(kinds);
+  const card = cardOf(kinds, assign);
+  const guestIp = peerIp.replace(/\d+$/, "2");
+  using peer = await Peer.listen(peerIp, pseudoRandomBytes(mib << 20, SEED));
+  const { sends, takes } = peer.ports;
+  const hasNvme = kinds.includes("nvme");
+  const result = await runMicrovm({
+    parts: partsOf(values),
+    cpuCount,
+    memoryMiB: MEMORY_MIB,
+    append: `iommu.strict=1 vsmmu.net=${guestIp},${peerIp},${sends},${takes} ` +
+      `vsmmu.iova=0x${FAULT_IOVA.toString(16)} vsmmu.nvme=${mib}`,
+    actions: [
+      ...(disk ? ["disk"] : []),
+      ...(card ? ["net"] : []),
+      ...(hasNvme ? ["nvme"] : []),
+      ...(card && fault ? ["netfault"] : []),
+    ],
+    benchMiB: 8,
+    interrupts: "msix",
+    iommufd: "kernel",
+    assign,
+    judge: (events, summary) => [
+      ...(card ? checkCard(events, card, peer.summary) : []),
+      ...(hasNvme ? checkNvme(events, mib) : []),
+      ...checkNesting(summary),
+      ...(card && fault ? checkCardFault(events, card, FAULT_IOVA) : []),
+    ],
+    record: recordingOf(values),
+    interactive: false,
+    timeoutSeconds,
+    console: io.note,
+    progress: io.note,
+    signal: io.signal,
+  });
+  for (const line of resultLines(result)) io.out(line);
+  const path = values.text("result");
+  if (path !== undefined) await Deno.writeTextFile(path, JSON.stringify(result));
+  return result.ok ? EXIT.ok : EXIT.failed;
+}
+
+function cardOf(
+  kinds: readonly FunctionKind[],
+  assign: readonly string[],
+): CardExpectations | undefined {
+  const at = kinds.indexOf("vf");
+  if (at < 0) return undefined;
+  const slot = endpointSlots(EMULATED + kinds.length)[EMULATED + at];
+  return {
+    address: `0000:00:${slot.toString(16).padStart(2, "0")}.0`,
+    streamId: slot * 8,
+    driver: "igbvf",
+    msiWindow: hostDevice(assign[at]).msiWindow,
+  };
+}
+
+function isKind(name: string): name is FunctionKind {
+  return Object.hasOwn(FUNCTION_CLASS, name);
+}
