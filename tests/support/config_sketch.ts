@@ -34,6 +34,8 @@ export interface ConfigSketch {
   readonly extended?: readonly ExtendedSketch[];
   /** Words outside all capabilities. */
   readonly hidden?: Readonly<Record<number, number>>;
+  /** Runs of words outside all capabilities that do not read as zero: `700-713 8a8-8af`, in hexadecimal. */
+  readonly runs?: string;
   /** 256 or 4096 bytes; 4096 when absent. */
   readonly sizeBytes?: number;
 }
@@ -74,5 +76,35 @@ export function draw(sketch: ConfigSketch): Uint8Array {
     put(offset, registers);
   }
   put(0, sketch.hidden);
+  for (const [, first, last] of (sketch.runs ?? "").matchAll(/([0-9a-f]+)-([0-9a-f]+)/g)) {
+    const end = parseInt(last, 16);
+    // No kind of capability has such an ID and version.
+    for (let at = parseInt(first, 16); at < end; at += 4) {
+      view.setUint32(at, 0xa5a5_0000 | at, true);
+    }
+  }
+  return space;
+}
+
+/** Extended capabilities that vfio of Linux 7.3 shows; its `pci_ext_cap_length` has a length for no other. */
+const SHOWN = [
+  ...[0x01, 0x02, 0x03, 0x04, 0x08, 0x09, 0x0b, 0x0d, 0x0e, 0x0f, 0x10, 0x12, 0x13, 0x15, 0x16],
+  ...[0x17, 0x18, 0x23],
+];
+
+/**
+ * A function's space as vfio shows it: capabilities that it does not know are out of the list, their registers still answer,
+ * and where the first one was, a Null capability leads on.
+ */
+export function asVfioShows(sketch: ConfigSketch): Uint8Array {
+  const space = draw(sketch);
+  const view = new DataView(space.buffer);
+  const extended = sketch.extended ?? [];
+  const shown = extended.filter(([, id], i) => i === 0 || SHOWN.includes(id));
+  for (const [i, [offset, id]] of shown.entries()) {
+    const next = shown[i + 1]?.[0] ?? 0;
+    const kept = SHOWN.includes(id) ? view.getUint32(offset, true) & 0xf_ffff : 0;
+    view.setUint32(offset, (kept | next << 20) >>> 0, true);
+  }
   return space;
 }
