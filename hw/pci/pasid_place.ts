@@ -138,25 +138,29 @@ function beginList({ space, express, rows }: Survey): PasidPlace | PasidRefusal 
   const taken = occupants(space, [], options);
   const header = dwordAt(space, EXTENDED_START);
   const reads = `0x100 reads 0x${header.toString(16).padStart(8, "0")}`;
-  if (gaps(taken, HIDDEN_MARGIN).some((gap) => gap.first === EXTENDED_START && fits(gap, 0x100))) {
-    const why =
-      `PASID at 0x100: extended space has no capability (${reads}), and the first has to be there`;
-    return { offset: EXTENDED_START, why };
-  }
   const anchor: Occupant = { kind: "open", name: "a Null capability", first: 0x100, end: 0x104 };
-  const place = choose([...taken, anchor]);
-  if ("refusal" in place) return place;
-  const first = taken.find(({ first }) => first < EXTENDED_START + PASID_SIZE + HIDDEN_MARGIN);
-  const inTheWay = first === undefined ? "" : ` beside ${nameWithRange(first)}`;
-  const why = `${place.why}; the list is empty (${reads}) and has to begin at 0x100, ` +
-    `where only the four bytes of a Null capability go${inTheWay}`;
-  return { offset: place.offset, previous: EXTENDED_START, anchor: true, why };
+  for (const caution of [CAREFUL, TIGHT]) {
+    if (gaps(caution.counted(taken), caution.margin).some((gap) => fits(gap, EXTENDED_START))) {
+      const why = `PASID at 0x100: extended space has no capability (${reads}), ` +
+        `and the first has to be there${caution.remark}`;
+      return { offset: EXTENDED_START, why };
+    }
+    const place = choose([...taken, anchor], caution);
+    if (place === undefined) continue;
+    const first = taken.find(({ first }) => first < EXTENDED_START + PASID_SIZE + HIDDEN_MARGIN);
+    const inTheWay = first === undefined ? "" : ` beside ${nameWithRange(first)}`;
+    const why = `${place.why}; the list is empty (${reads}) and has to begin at 0x100, ` +
+      `where only the four bytes of a Null capability go${inTheWay}`;
+    return { offset: place.offset, previous: EXTENDED_START, anchor: true, why };
+  }
+  return refuse(fullness([...taken, anchor]));
 }
 
 /** The list has capabilities: the new one is appended, so that no pointer that the device set is bent. */
 function extendList({ space, capabilities, express, rows }: Survey): PasidPlace | PasidRefusal {
-  const place = choose(occupants(space, capabilities, { express, quirks: rows }));
-  if ("refusal" in place) return place;
+  const taken = occupants(space, capabilities, { express, quirks: rows });
+  const place = choose(taken, CAREFUL) ?? choose(taken, TIGHT);
+  if (place === undefined) return refuse(fullness(taken));
   const last = capabilities[capabilities.length - 1];
   const dangling = last.next === 0
     ? ""
@@ -165,20 +169,37 @@ function extendList({ space, capabilities, express, rows }: Survey): PasidPlace 
   return { offset: place.offset, previous: last.offset, why };
 }
 
-/** Searches with all caution, then without the margin around hidden registers and what is only likely to be taken. */
-function choose(taken: readonly Occupant[]): { offset: number; why: string } | PasidRefusal {
-  const careful = best(gaps(taken, HIDDEN_MARGIN));
-  if (careful !== undefined) return { offset: careful.offset, why: explain(careful) };
-  const bare = gaps(taken.filter(({ kind }) => kind !== "likely"), 0);
-  const tight = best(bare);
-  if (tight !== undefined) {
-    return { offset: tight.offset, why: `${explain(tight)}, and nothing better is` };
-  }
-  const largest = bare.reduce((most, { first, end }) => Math.max(most, end - first), 0);
-  return refuse(
-    `it needs ${PASID_SIZE} free bytes in a row, and extended space has ${largest}: ` +
-      `${taken.length} capabilities and hidden registers take the rest`,
-  );
+/** How much is left free besides what is certainly taken. */
+interface Caution {
+  /** What counts as taken. */
+  counted(taken: readonly Occupant[]): readonly Occupant[];
+  /** Bytes around hidden registers. */
+  readonly margin: number;
+  /** Words about it in the explanation. */
+  readonly remark: string;
+}
+
+const CAREFUL: Caution = { counted: (taken) => taken, margin: HIDDEN_MARGIN, remark: "" };
+const TIGHT: Caution = {
+  counted: (taken) => taken.filter(({ kind }) => kind !== "likely"),
+  margin: 0,
+  remark: ", close to hidden registers, as nothing better is free",
+};
+
+function choose(
+  taken: readonly Occupant[],
+  { counted, margin, remark }: Caution,
+): { offset: number; why: string } | undefined {
+  const choice = best(gaps(counted(taken), margin));
+  return choice && { offset: choice.offset, why: `${explain(choice)}${remark}` };
+}
+
+/** Why nothing fits. */
+function fullness(taken: readonly Occupant[]): string {
+  const free = gaps(TIGHT.counted(taken), TIGHT.margin);
+  const largest = free.reduce((most, { first, end }) => Math.max(most, end - first), 0);
+  return `it needs ${PASID_SIZE} free bytes in a row, and extended space has ${largest}: ` +
+    `${taken.length} capabilities and runs of hidden registers take the rest`;
 }
 
 interface Choice {
