@@ -3,7 +3,8 @@
  * capability belongs in each: in the space itself, and in what vfio shows of it.
  *
  * Those from pciutils are read out of the hexadecimal dumps in its folder `tests`: which capabilities, the registers that
- * tell lengths, and which words beside them are not zero.
+ * tell lengths, and which words beside them are not zero. Listings by lspci of others leave out registers, and some the
+ * first 256 bytes or a version; those are filled in.
  * @module
  */
 import { type ConfigSketch, expressRegisters } from "./config_sketch.ts";
