@@ -13,10 +13,28 @@ export * from "./endpoints/virtio_pci.ts";
 export { featureSet, type FeatureWords, hasFeature } from "./endpoints/virtio_spec.ts";
 export { type ChainHandler, Handled } from "./endpoints/virtqueue.ts";
 export * from "./guest_memory.ts";
+export {
+  type CapabilityChain,
+  describeCapability,
+  findExpress,
+  type FoundCapability,
+  readExtendedChain,
+  readStandardChain,
+} from "./pci/capability_chain.ts";
 export * from "./pci/config_space.ts";
 export * from "./pci/function.ts";
+export * from "./pci/guest_exposure.ts";
+export { insertPasid, type PasidAbilities, pasidCapability } from "./pci/pasid.ts";
+export {
+  type DeviceIdentity,
+  findPasidPlace,
+  type PasidPlace,
+  type PasidRefusal,
+} from "./pci/pasid_place.ts";
+export { PASID_QUIRKS, type PasidQuirk } from "./pci/pasid_quirks.ts";
 export * from "./pci/register_carrier.ts";
 export type { ConfigRegister } from "./pci/registers.ts";
+export { applyPatch, type PatchRun, type SpacePatch } from "./pci/space_patch.ts";
 export type { ContextCacheSnapshot, ContextSnapshot } from "./smmuv3/context_cache.ts";
 export { Access, Termination } from "./smmuv3/fault.ts";
 export { DEFAULT_FEATURES, type Features, features } from "./smmuv3/features.ts";

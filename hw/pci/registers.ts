@@ -94,7 +94,11 @@ export const BAR_64BIT = 0b100;
 export const CapabilityId = { VendorSpecific: 0x09, PciExpress: 0x10, MsiX: 0x11 } as const;
 
 /** Device/Port Type of the PCI Express capability. §7.5.3.2. */
-export const PortType = { Endpoint: 0b0000, RootComplexIntegrated: 0b1001 } as const;
+export const PortType = {
+  Endpoint: 0b0000,
+  LegacyEndpoint: 0b0001,
+  RootComplexIntegrated: 0b1001,
+} as const;
 
 /** Device Control: the bits that are not plain storage. §7.5.3.4. */
 export const DEVICE_CONTROL = { InitiateFunctionLevelReset: bits(15) } as const;
