@@ -9,6 +9,7 @@ import { EnvironmentError } from "./environment_error.ts";
 import { guestFeatures } from "./host_iommu/guest_features.ts";
 import { type HostIdentity, hostIdentity } from "./host_iommu/host_identity.ts";
 import { NestedHost } from "./host_iommu/nested.ts";
+import type { HwInfo } from "./iommufd/iommufd.ts";
 import { KernelIommufd } from "./iommufd/kernel.ts";
 import type { KernelDevice } from "./iommufd/kernel_device.ts";
 import { type IommufdObserver, ObservedIommufd } from "./iommufd/observed.ts";
@@ -70,6 +71,7 @@ export function offerOf(devicePath: string, asked: Partial<Features> = {}): Host
 export class KernelIommu implements Disposable {
   /** For the guest's SMMU. */
   readonly host: NestedHost;
+  readonly #kernel: KernelIommufd;
   readonly #devices = new Map<string, KernelDevice>();
   readonly #stack: DisposableStack;
 
@@ -77,6 +79,7 @@ export class KernelIommu implements Disposable {
   constructor({ poller, streams, features, calls, log }: KernelIommuOptions) {
     using stack = new DisposableStack();
     const kernel = stack.use(KernelIommufd.open("/dev/iommu", { poller }));
+    this.#kernel = kernel;
     const iommufd = new ObservedIommufd(kernel, calls);
     const bound = streams.map(({ devicePath, streamId }) => ({
       name: devicePath,
@@ -91,9 +94,10 @@ export class KernelIommu implements Disposable {
     this.#stack = stack.move();
   }
 
-  /** The device that was opened at a path. */
-  deviceAt(devicePath: string): KernelDevice | undefined {
-    return this.#devices.get(devicePath);
+  /** The device that was opened at a path, and what the host tells of its IOMMU. Throws `SystemError`. */
+  deviceAt(devicePath: string): { device: KernelDevice; info: HwInfo } | undefined {
+    const device = this.#devices.get(devicePath);
+    return device && { device, info: this.#kernel.getHwInfo(device.devId) };
   }
 
   /** No endpoint of ours has its way to memory here: the SMMU is it. */

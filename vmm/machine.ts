@@ -28,6 +28,7 @@ import { type TraceHeader, VERSION } from "./trace/format.ts";
 import { Recorder } from "./trace/recorder.ts";
 import { TextRing } from "./trace/ring.ts";
 import { AssignedFunction } from "./vfio/assigned_function.ts";
+import { decidePasid, type PasidChoice } from "./vfio/pasid_choice.ts";
 import { DmaWriteMsi } from "./vfio_user/dma_write_msi.ts";
 import { Intx } from "./vfio_user/intx.ts";
 import { LineLimiter, type LineLimits } from "./vfio_user/line_limiter.ts";
@@ -64,6 +65,8 @@ export type EndpointConfiguration =
       readonly kind: "vfio";
       /** Character device of a function of the host; wants the kernel's iommufd. */
       readonly devicePath: string;
+      /** Whether the guest is shown a PASID capability; `auto` by default. */
+      readonly pasid?: PasidChoice;
     }
   );
 
@@ -248,7 +251,7 @@ export class DeviceMachine implements Disposable {
     const port = this.#hardware?.port(endpoint.streamId, messages) ?? this.#smmu.port(messages);
     const dma = this.#recorder?.dma(port) ?? port;
     if (endpoint.kind === "vfio") {
-      const assigned = this.#makeAssigned(endpoint.devicePath, requester, dma, intx, stack);
+      const assigned = this.#makeAssigned(endpoint, requester, dma, intx, stack);
       const { mapped } = assigned;
       return this.#serve(assigned, endpoint.socketPath, { intx, msi, mapped }, stack);
     }
@@ -259,7 +262,7 @@ export class DeviceMachine implements Disposable {
   }
 
   #makeAssigned(
-    devicePath: string,
+    { devicePath, pasid = "auto" }: AssignedEndpoint,
     requester: Requester,
     dma: DmaPort,
     irq: Intx,
@@ -268,8 +271,8 @@ export class DeviceMachine implements Disposable {
     const { poller, log } = this.#surroundings;
     const limiter = new LineLimiter(log, HARDWARE_LOG);
     const name = devicePath.slice(devicePath.lastIndexOf("/") + 1);
-    const device = this.#hardware?.deviceAt(devicePath);
-    if (device === undefined) {
+    const found = this.#hardware?.deviceAt(devicePath);
+    if (found === undefined) {
       throw new EnvironmentError(
         `Cannot give ${devicePath} to a guest: only the kernel's iommufd has functions of the host`,
       );
@@ -277,7 +280,8 @@ export class DeviceMachine implements Disposable {
     return stack.use(
       new AssignedFunction({
         name,
-        host: device.vfio,
+        host: found.device.vfio,
+        pasid: decidePasid(pasid, found.info, this.#smmu.features.ssidSize),
         requester,
         dma,
         irq,

@@ -7,6 +7,7 @@ import type { DeviceConfiguration, InterruptKind, IommufdKind } from "./machine.
 import type { Provisioned } from "./provision/provision.ts";
 import { chooseBoard } from "./qemu/board.ts";
 import type { HostDevice } from "./vfio/host_device.ts";
+import type { PasidChoice } from "./vfio/pasid_choice.ts";
 import { endpointSlots, type MachineConfiguration } from "./qemu/machine_arguments.ts";
 import type { RuntimeDirectory } from "./qemu/runtime_directory.ts";
 
@@ -23,6 +24,8 @@ export interface MachineChoice {
   readonly iommufd: IommufdKind;
   /** Functions of the host that the guest gets; with any, the kernel's iommufd is behind the SMMU. */
   readonly assign?: readonly HostDevice[];
+  /** Whether they are shown a PASID capability; `auto` by default. */
+  readonly pasid?: PasidChoice;
 }
 
 /** Where an endpoint is for the guest. */
@@ -51,7 +54,8 @@ export function planMachine(
   directory: RuntimeDirectory,
   imagePath: string,
 ): MachinePlan {
-  const { cpuCount, memoryMiB, commandLine, interrupts, features, assign = [] } = choice;
+  const { cpuCount, memoryMiB, commandLine, interrupts, features, assign = [], pasid = "auto" } =
+    choice;
   const iommufd = assign.length > 0 ? "kernel" : choice.iommufd;
   const [diskSlot, dmaTestSlot, ...slots] = endpointSlots(2 + assign.length);
   const disk = { slot: diskSlot, socketPath: directory.file("disk.sock"), ...place(diskSlot) };
@@ -87,7 +91,7 @@ export function planMachine(
       endpoints: [
         { ...disk, kind: "virtio-blk", imagePath, interrupts },
         { ...dmaTest, kind: "dma-test" },
-        ...assigned.map((one) => ({ ...one, kind: "vfio" as const })),
+        ...assigned.map((one) => ({ ...one, kind: "vfio" as const, pasid })),
       ],
     },
     disk,

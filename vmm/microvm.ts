@@ -27,6 +27,7 @@ import { launch, type Machine } from "./qemu/launch.ts";
 import type { MachineEnd } from "./qemu/machine_control.ts";
 import { RuntimeDirectory } from "./qemu/runtime_directory.ts";
 import { hostDevice } from "./vfio/host_device.ts";
+import type { PasidChoice } from "./vfio/pasid_choice.ts";
 import { guestWords } from "./trace/guest_words.ts";
 import { Recording, type RecordingChoice } from "./trace/recording.ts";
 
@@ -50,6 +51,8 @@ export interface MicrovmOptions {
   readonly iommufd: IommufdKind;
   /** Functions of the host that the guest gets: character devices of VFIO, or PCI addresses. */
   readonly assign?: readonly string[];
+  /** Whether they are shown a PASID capability; `auto` by default. */
+  readonly pasid?: PasidChoice;
   /** Choices among the features of the SMMU. */
   readonly features?: Partial<Features>;
   /** A trace to be recorded. */

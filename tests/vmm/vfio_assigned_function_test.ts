@@ -9,8 +9,12 @@ import { Poller } from "../../uapi/poll.ts";
 import { AssignedFunction } from "../../vmm/vfio/assigned_function.ts";
 import { planConfig, Policy } from "../../vmm/vfio/config_policy.ts";
 import type { ResampledLine } from "../../vmm/vfio/host_intx.ts";
+import { decidePasid, type PasidDecision } from "../../vmm/vfio/pasid_choice.ts";
 import { FakeDma } from "../support/fake_dma.ts";
 import { AT, FakeHostFunction, VECTORS } from "../support/host_function.ts";
+
+const NO_PASID = { reason: "the test has none" };
+const PASID = { abilities: { width: 8, execute: false, privileged: true } };
 
 class Bench implements Disposable {
   readonly host: FakeHostFunction;
@@ -21,8 +25,9 @@ class Bench implements Disposable {
   seen: () => void = () => {};
   readonly pci: AssignedFunction;
 
-  constructor(options: { hasIntx?: boolean } = {}) {
+  constructor(options: { hasIntx?: boolean; pasid?: PasidDecision } = {}) {
     libc();
+    const { pasid = NO_PASID } = options;
     this.host = new FakeHostFunction(options);
     const irq: ResampledLine = {
       set: (asserted) => void this.levels.push(asserted),
@@ -34,6 +39,7 @@ class Bench implements Disposable {
       requester: { streamId: 0x20, substreamId: -1 },
       dma: this.dma,
       irq,
+      pasid,
       poller: this.poller,
       log: (line) => this.lines.push(line),
     });
@@ -77,13 +83,16 @@ Deno.test("the guest's list has the capabilities that it can use", () => {
     list.push([at, bench.read(at, 1)]);
   }
   assertEquals(list, [[AT.PM, 0x01], [AT.MSIX, 0x11], [AT.EXPRESS, 0x10]]);
-  assertEquals(bench.lines, ["Capability 0x5 at 0x50 is not shown"]);
+  assertEquals(bench.lines, [
+    "Capability 0x5 at 0x50 is not shown",
+    "No PASID capability: the test has none",
+  ]);
   assertEquals([bench.read(0x30, 4), bench.read(0x3d, 1)], [0, 0]);
 });
 
 Deno.test("every byte is the host's or ours, and a guest writes what its policy says", () => {
   using bench = new Bench();
-  const plan = planConfig(bench.host.space, { hasIntx: false });
+  const plan = planConfig(bench.host.space, { hasIntx: false, pasid: NO_PASID });
   for (let at = 0; at < 4096; at++) {
     if (at >= AT.MSIX && at < AT.MSIX + 12 || at === 4 || at === 5) continue;
     const before = bench.read(at, 1);
@@ -144,7 +153,7 @@ Deno.test("accesses of a BAR are the host's; what it refuses reads as ones", () 
   bench.pci.bars[0].device.read(0x18, into);
   bench.bar(0x18, 0);
   assertEquals([...into], [255, 255, 255, 255]);
-  assertEquals(bench.lines.slice(1), ["Cannot read region 0: EIO", "Cannot write region 0: EIO"]);
+  assertEquals(bench.lines.slice(2), ["Cannot read region 0: EIO", "Cannot write region 0: EIO"]);
   assertEquals(bench.pci.bars.map(({ index }) => index), [0]);
 });
 
@@ -175,6 +184,43 @@ Deno.test("a wired interrupt stays until the guest has seen it, and gives way to
   assertEquals(bench.host.log.slice(2), ["irqs 2 trigger 0", "irqs 0 trigger 1"]);
 });
 
+Deno.test("a PASID capability that the function does not have is the guest's to enable", () => {
+  using bench = new Bench({ pasid: PASID });
+  assertEquals([bench.read(0x100, 4), bench.read(0x104, 4)], [0x0001_001b, 0x0000_0804]);
+  bench.host.log.length = 0;
+  bench.write(0x106, 2, 0xffff);
+  assertEquals([bench.read(0x106, 2), bench.host.log], [0b101, []]);
+  bench.pci.reset();
+  assertEquals(bench.read(0x106, 2), 0);
+  assertEquals(
+    bench.lines.some((line) => line.startsWith("A PASID capability of 8 bits is inserted: ")),
+    true,
+  );
+});
+
+Deno.test("PASIDs are shown as host and guest have them, and refused with both", () => {
+  const host = (maxPasidLog2: number): { maxPasidLog2: number; capabilities: bigint } => ({
+    maxPasidLog2,
+    capabilities: 2n,
+  });
+  const abilities = (width: number): PasidDecision => ({
+    abilities: { width, execute: true, privileged: false },
+  });
+  assertEquals(decidePasid("auto", host(16), 10), abilities(10));
+  assertEquals(decidePasid("auto", host(5), 10), abilities(5));
+  assertEquals(decidePasid("force", host(0), 10), abilities(10));
+  assertEquals(decidePasid("force", host(0), 0), abilities(8));
+  const reasons: [PasidDecision, string][] = [
+    [decidePasid("off", host(16), 10), "it was asked for none"],
+    [decidePasid("auto", host(0), 10), "the host's SMMU and function have no PASIDs for it"],
+    [
+      decidePasid("auto", host(5), 0),
+      "the host has PASIDs of 5 bits, but the guest's SMMU has no SubstreamIDs",
+    ],
+  ];
+  for (const [decision, reason] of reasons) assertEquals(decision, { reason });
+});
+
 Deno.test("chains of capabilities that never end, point anywhere or are cut do no harm", () => {
   for (let seed = 1; seed < 300; seed++) {
     let state = seed;
@@ -185,7 +231,7 @@ Deno.test("chains of capabilities that never end, point anywhere or are cut do n
     if (seed % 2 === 0) {
       for (let at = 0x40; at < 0x100; at += 4) space.set([1 + at % 20, 0x40], at);
     }
-    const { initial, msix } = planConfig(space, { hasIntx: true });
+    const { initial, msix } = planConfig(space, { hasIntx: true, pasid: PASID });
     let at = initial[0x34];
     let length = 0;
     for (; at >= 0x40 && length < 100; length++) at = initial[at + 1] & 0xfc;

@@ -17,7 +17,8 @@ import { endpointSlots } from "../qemu/machine_arguments.ts";
 import { resultLines } from "../report.ts";
 import { hostDevice } from "../vfio/host_device.ts";
 import { type Command, EXIT, type Flag, type Io, UsageError, type Values } from "./command.ts";
-import { PARTS_FLAGS, partsOf } from "./machine_flags.ts";
+import type { PasidChoice } from "../vfio/pasid_choice.ts";
+import { PARTS_FLAGS, partsOf, PASID_FLAG, pasidOf } from "./machine_flags.ts";
 import { RECORD_FLAGS, recordingOf } from "./record_flags.ts";
 
 const FAULT_IOVA = 0x1234_5678_0000n;
@@ -33,12 +34,13 @@ export const WORK_FLAGS: Readonly<Record<string, Flag>> = {
     value: "KINDS",
     help: "What the guest gets, of vf and nvme, each as often as it is there: vf by default",
   },
-  disk: { help: "The guest also uses its emulated disk, behind the same SMMU" },
+  "virtio-blk": { help: "The guest also uses its emulated disk, behind the same SMMU" },
   mib: {
     value: "MIB",
     help: "How much goes over TCP each way, and to the NVMe disk, 1 to 256; 4 by default",
   },
   smp: { value: "N", help: "Processors of the guest, 1 to 8; 1 by default" },
+  ...PASID_FLAG,
   fault: { help: "In the end the network card reads where nothing is mapped" },
 };
 
@@ -49,6 +51,7 @@ export interface Work {
   readonly cpuCount: number;
   readonly disk: boolean;
   readonly fault: boolean;
+  readonly pasid: PasidChoice;
 }
 
 /** What the flags say about it. Throws `UsageError`. */
@@ -64,8 +67,9 @@ export function workOf(values: Values): Work {
     kinds: known,
     mib: values.integer("mib", 4, 1, 256),
     cpuCount: values.integer("smp", 1, 1, 8),
-    disk: values.on("disk"),
+    disk: values.on("virtio-blk"),
     fault: values.on("fault"),
+    pasid: pasidOf(values),
   };
 }
 
@@ -82,6 +86,11 @@ export const assigned: Command = {
       help: "This host's address in the network of the card; 10.0.9.1 by default, the guest is .2",
     },
     result: { value: "PATH", help: "Where the result goes as JSON" },
+    config: {
+      value: "PATH",
+      help:
+        "Where the first function's configuration space goes as the guest sees it, for lspci -F",
+    },
     ...RECORD_FLAGS,
     timeout: { value: "SECONDS", help: "Ends a guest that takes longer; 1200 by default" },
     ...PARTS_FLAGS,
@@ -93,35 +102,44 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const work = workOf(values);
   const peerIp = values.text("peer") ?? "10.0.9.1";
   const timeoutSeconds = values.integer("timeout", 1200, 1, LONGEST_S);
-  const { kinds, mib, cpuCount, disk, fault } = work;
+  const { kinds, mib, cpuCount, disk, fault, pasid } = work;
   const assign = findFunctions(kinds);
   const card = cardOf(kinds, assign);
   const guestIp = peerIp.replace(/\d+$/, "2");
   using peer = await Peer.listen(peerIp, pseudoRandomBytes(mib << 20, SEED));
   const { sends, takes } = peer.ports;
+  const [slot] = endpointSlots(EMULATED + 1).slice(EMULATED);
+  const first = addressOf(slot);
+  const configPath = values.text("config");
+  const config: string[] = [];
   const hasNvme = kinds.includes("nvme");
   const result = await runMicrovm({
     parts: partsOf(values),
     cpuCount,
     memoryMiB: MEMORY_MIB,
     append: `iommu.strict=1 vsmmu.net=${guestIp},${peerIp},${sends},${takes} ` +
-      `vsmmu.iova=0x${FAULT_IOVA.toString(16)} vsmmu.nvme=${mib}`,
+      `vsmmu.iova=0x${FAULT_IOVA.toString(16)} vsmmu.nvme=${mib} vsmmu.config=${first}`,
     actions: [
       ...(disk ? ["disk"] : []),
       ...(card ? ["net"] : []),
       ...(hasNvme ? ["nvme"] : []),
+      ...(configPath === undefined ? [] : ["config"]),
       ...(card && fault ? ["netfault"] : []),
     ],
     benchMiB: 8,
     interrupts: "msix",
     iommufd: "kernel",
     assign,
-    judge: (events, summary) => [
-      ...(card ? checkCard(events, card, peer.summary) : []),
-      ...(hasNvme ? checkNvme(events, mib) : []),
-      ...checkNesting(summary),
-      ...(card && fault ? checkCardFault(events, card, FAULT_IOVA) : []),
-    ],
+    pasid,
+    judge: (events, summary) => {
+      for (const event of events) if (event.kind === "config") config.push(event.bytes);
+      return [
+        ...(card ? checkCard(events, card, peer.summary) : []),
+        ...(hasNvme ? checkNvme(events, mib) : []),
+        ...checkNesting(summary),
+        ...(card && fault ? checkCardFault(events, card, FAULT_IOVA) : []),
+      ];
+    },
     record: recordingOf(values),
     interactive: false,
     timeoutSeconds,
@@ -132,6 +150,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   for (const line of resultLines(result)) io.out(line);
   const path = values.text("result");
   if (path !== undefined) await Deno.writeTextFile(path, JSON.stringify(result));
+  if (configPath !== undefined) await Deno.writeTextFile(configPath, hexDump(first, config));
   return result.ok ? EXIT.ok : EXIT.failed;
 }
 
@@ -143,11 +162,22 @@ function cardOf(
   if (at < 0) return undefined;
   const slot = endpointSlots(EMULATED + kinds.length)[EMULATED + at];
   return {
-    address: `0000:00:${slot.toString(16).padStart(2, "0")}.0`,
+    address: addressOf(slot),
     streamId: slot * 8,
     driver: "igbvf",
     msiWindow: hostDevice(assign[at]).msiWindow,
   };
+}
+
+/** A PCI address of bus 0. */
+function addressOf(slot: number): string {
+  return `0000:00:${slot.toString(16).padStart(2, "0")}.0`;
+}
+
+/** What `lspci -x` prints, and `lspci -F` reads. */
+function hexDump(address: string, lines: readonly string[]): string {
+  const rows = lines.map((bytes, i) => `${(i * 16).toString(16).padStart(2, "0")}: ${bytes}\n`);
+  return `${address} function\n${rows.join("")}`;
 }
 
 function isKind(name: string): name is FunctionKind {

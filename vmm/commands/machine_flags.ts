@@ -4,6 +4,7 @@
  */
 import type { InterruptKind, IommufdKind } from "../machine.ts";
 import type { ProvisionOptions } from "../provision/provision.ts";
+import type { PasidChoice } from "../vfio/pasid_choice.ts";
 import type { Flag, Values } from "./command.ts";
 
 /** Where the parts of a machine come from. */
@@ -22,6 +23,20 @@ export const PARTS_FLAGS: Readonly<Record<string, Flag>> = {
   refresh: { help: "Make all parts anew, from the newest packages" },
 };
 
+/** Whether functions of the host are shown a PASID capability. */
+export const PASID_FLAG: Readonly<Record<string, Flag>> = {
+  pasid: {
+    value: "CHOICE",
+    help:
+      "Whether they get a PASID capability: auto (default) where the host has PASIDs for them, off, or force, for tests",
+  },
+};
+
+/** What the flag says. Throws `UsageError`. */
+export function pasidOf(values: Values): PasidChoice {
+  return values.choice("pasid", "auto", ["auto", "off", "force"]);
+}
+
 /** The processors and memory of the guest. */
 export const GUEST_FLAGS: Readonly<Record<string, Flag>> = {
   smp: { value: "N", help: "Processors of the guest, 1 to 64; 2 by default" },
@@ -38,6 +53,7 @@ export const GUEST_FLAGS: Readonly<Record<string, Flag>> = {
     help:
       "Functions of this host that the guest gets, by PCI address or as /dev/vfio/devices/vfio0; the kernel's iommufd is behind the SMMU then",
   },
+  ...PASID_FLAG,
 };
 
 /** What the flags say about parts. */
@@ -63,6 +79,7 @@ export interface Guest {
   readonly interrupts: InterruptKind;
   readonly iommufd: IommufdKind;
   readonly assign: readonly string[];
+  readonly pasid: PasidChoice;
 }
 
 /** What the flags say about the guest. Throws `UsageError`. */
@@ -74,5 +91,6 @@ export function guestOf(values: Values): Guest {
     interrupts: values.choice("interrupts", "msix", ["msix", "intx"]),
     iommufd: values.choice("iommufd", "model", ["model", "none"]),
     assign: (values.text("assign") ?? "").split(",").filter((path) => path !== ""),
+    pasid: pasidOf(values),
   };
 }

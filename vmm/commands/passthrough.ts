@@ -71,7 +71,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
       signal: AbortSignal.any([io.signal, unread.signal]),
     });
     io.note("Comparing the recording with what the server's SMMU did");
-    return await judge(outPath, code, values.on("json"), io);
+    return await judge(outPath, code, values, io);
   } finally {
     if (kept === undefined) await Deno.remove(outPath, { recursive: true });
   }
@@ -79,25 +79,30 @@ async function runCommand(values: Values, io: Io): Promise<number> {
 
 /** What the flags say, for the command inside. */
 function insideWords(values: Values): string[] {
-  const { kinds, mib, cpuCount, disk, fault } = workOf(values);
+  const { kinds, mib, cpuCount, disk, fault, pasid } = workOf(values);
   return [
     `--devices=${kinds.join(",")}`,
     `--mib=${mib}`,
     `--smp=${cpuCount}`,
-    ...(disk ? ["--disk"] : []),
+    `--pasid=${pasid}`,
+    ...(disk ? ["--virtio-blk"] : []),
     ...(fault ? ["--fault"] : []),
   ];
 }
 
 /** Tells what was seen from outside, and whether everything held. */
-async function judge(outPath: string, code: number, json: boolean, io: Io): Promise<number> {
+async function judge(outPath: string, code: number, values: Values, io: Io): Promise<number> {
   const result = await readResult(`${outPath}/result.json`);
   const qemuTrace = await Deno.readTextFile(`${outPath}/qemu-trace`);
   const verdict = judgeColumns(await columnsOf(`${outPath}/trace.jsonl.gz`, qemuTrace));
   const stages = stagesOf(qemuTrace, VF_STREAM);
-  const checks: Check[] = [checkColumns(verdict), checkStages(stages)];
+  const checks: Check[] = [
+    checkColumns(verdict),
+    checkStages(stages),
+    await checkPasid(outPath, workOf(values).pasid === "force"),
+  ];
   const ok = code === EXIT.ok && checks.every(({ ok }) => ok);
-  if (json) {
+  if (values.on("json")) {
     const columns = verdict.rows;
     const inside = result as object;
     io.out(JSON.stringify({ ...inside, ok, columns, outside: checks }, undefined, 2));
@@ -137,6 +142,23 @@ function checkStages(stages: ReadonlyMap<number, number>): Check {
     name: "The server's SMMU translated the function by both stages, always",
     ok: both > 0 && others === 0,
     seen: `${both} by both stages, ${others} otherwise`,
+  };
+}
+
+/** The server's SMMU has no SubstreamIDs, so that a guest sees the capability only when it is forced. */
+async function checkPasid(outPath: string, isForced: boolean): Promise<Check> {
+  const name = "Process Address Space ID";
+  const [guest, host] = await Promise.all(["guest", "host"].map(async (who) => {
+    const text = await Deno.readTextFile(`${outPath}/lspci-${who}`).catch(() => "");
+    return text.split("\n").filter((line) => /^\tCapabilities: /.test(line))
+      .find((line) => line.includes(name))?.trim() ?? "none";
+  }));
+  return {
+    name: isForced
+      ? "lspci finds the PASID capability in the guest's function, and none in the host's"
+      : "No PASID capability is shown where the host has no PASIDs",
+    ok: host === "none" && (guest !== "none") === isForced,
+    seen: `guest: ${guest}, host: ${host}`,
   };
 }
 

@@ -57,6 +57,8 @@ export type GuestEvent =
       readonly last: bigint;
       readonly type: string;
     }
+    /** The next bytes of a function's configuration space, as hexadecimal pairs with spaces. */
+    | { readonly kind: "config"; readonly address: string; readonly bytes: string }
     /** Vectors of MSI-X that a function's driver has, and how many interrupts came by them. */
     | {
       readonly kind: "interrupts";
@@ -197,6 +199,9 @@ function plain(word: string, rest: readonly string[]): Body | undefined {
         last: BigInt(third),
         type: rest[3],
       };
+    case "config":
+      if (second === undefined) return undefined;
+      return { kind: "config", address: first, bytes: rest.slice(1).join(" ") };
     case "interrupts":
       if (!isCount(second) || !isCount(third)) return undefined;
       return {

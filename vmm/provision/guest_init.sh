@@ -1,11 +1,12 @@
 #!/bin/busybox sh
 # First process of the guest: runs the actions that the kernel command line names and powers off.
 #
-#   vsmmu.run=disk,fault,domains,bench,net,nvme,netfault,shell
+#   vsmmu.run=disk,fault,domains,bench,net,nvme,config,netfault,shell
 #                                      actions, in this order; disk by default; after `reboot` the next boot goes on
 #   vsmmu.iova=0x123456780000          address that `fault` has the DMA test device write to
 #   vsmmu.net=OWN,PEER,RECEIVE,SEND    addresses of this guest and of the peer of `net`, which sends to whoever connects to
 #                                      port RECEIVE, and takes at port SEND
+#   vsmmu.config=0000:00:04.0          the function whose configuration space `config` tells
 #   vsmmu.nvme=4                       how many MiB `nvme` writes
 #   vsmmu.mib=256                      how much `bench` reads each time, in MiB; no more than there is
 #
@@ -206,6 +207,13 @@ nvme() { # An ext4 file system on the first NVMe disk.
   quietly umount /mnt
 }
 
+config() { # Sixteen bytes a line.
+  address=$(setting config)
+  od -An -v -tx1 /sys/bus/pci/devices/$address/config | while read bytes; do
+    say "config $address $bytes"
+  done
+}
+
 netfault() { # The card, which no driver has any more, is told to read descriptors where nothing is mapped.
   attach_card
   iova=$(setting iova 0x123456780000)
@@ -260,7 +268,7 @@ for action in $(setting run disk | tr , ' '); do
   at=$((at + 1))
   [ $at -gt $over ] || continue
   case $action in
-    disk | fault | domains | bench | net | nvme | netfault | shell | reboot) say "run $action"; $action ;;
+    disk | fault | domains | bench | net | nvme | config | netfault | shell | reboot) say "run $action"; $action ;;
     *) fail "No such action: $action" ;;
   esac
 done

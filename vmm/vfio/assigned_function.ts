@@ -18,6 +18,7 @@ import type { HostFunction } from "./host_function.ts";
 import { HostIntx, type ResampledLine } from "./host_intx.ts";
 import { listenForNotices } from "./host_notices.ts";
 import { HostVectors } from "./host_vectors.ts";
+import type { PasidDecision } from "./pasid_choice.ts";
 import { type Overlay, RegionBar } from "./region_bar.ts";
 
 /** What it is made of. */
@@ -32,6 +33,8 @@ export interface AssignedFunctionOptions {
   readonly dma: DmaPort;
   /** Its wired interrupt. */
   readonly irq: ResampledLine;
+  /** Whether it is shown a PASID capability. */
+  readonly pasid: PasidDecision;
   /** Waits for its interrupts. */
   readonly poller: Poller;
   /** Takes one line for people. */
@@ -60,7 +63,8 @@ export class AssignedFunction implements PciFunction, Disposable {
   readonly #stack = new DisposableStack();
 
   /** Reads what the function is. Throws `SystemError`. */
-  constructor({ name, host, requester, dma, irq, poller, log }: AssignedFunctionOptions) {
+  constructor(options: AssignedFunctionOptions) {
+    const { name, host, requester, dma, irq, pasid, poller, log } = options;
     using stack = new DisposableStack();
     this.name = name;
     this.#host = host;
@@ -68,7 +72,7 @@ export class AssignedFunction implements PciFunction, Disposable {
     const space = new Uint8Array(host.region(CONFIG).sizeBytes);
     host.read(CONFIG, 0, space);
     const hasIntx = host.irq(VFIO_PCI.INTX_IRQ_INDEX).count > 0;
-    this.#plan = planConfig(space, { hasIntx });
+    this.#plan = planConfig(space, { hasIntx, pasid });
     for (const note of this.#plan.notes) log(note);
     this.config = new AssignedConfig(host, this.#plan, log);
     const { msix } = this.#plan;

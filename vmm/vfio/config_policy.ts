@@ -6,6 +6,8 @@
  * @module
  */
 import { CapabilityId, MSIX, MSIX_CONTROL } from "../../hw/pci/registers.ts";
+import { planExtended } from "./extended_plan.ts";
+import type { PasidDecision } from "./pasid_choice.ts";
 
 /** What becomes of accesses to a byte. */
 export const Policy = {
@@ -73,7 +75,10 @@ const INTERRUPT_PIN = 0x3d;
 const MOST_CAPABILITIES = 48;
 
 /** Decides for a function whose configuration space reads as `space`, 256 or 4096 bytes. */
-export function planConfig(space: Uint8Array, { hasIntx }: { hasIntx: boolean }): ConfigPlan {
+export function planConfig(
+  space: Uint8Array,
+  { hasIntx, pasid }: { readonly hasIntx: boolean; readonly pasid: PasidDecision },
+): ConfigPlan {
   const policy = new Uint8Array(SIZE).fill(Policy.Emulated);
   const initial = new Uint8Array(SIZE);
   const writable = new Uint8Array(SIZE);
@@ -106,6 +111,13 @@ export function planConfig(space: Uint8Array, { hasIntx }: { hasIntx: boolean })
     at = next;
   }
   initial[previous] = 0;
+  const extended = planExtended(space, pasid);
+  for (const run of extended.patch) {
+    policy.fill(Policy.Emulated, run.offset, run.offset + run.bytes.length);
+    initial.set(run.bytes, run.offset);
+    writable.set(run.writable, run.offset);
+  }
+  notes.push(...extended.notes);
   return { policy, initial, writable, msix, express, notes };
 }
 
