@@ -41,6 +41,8 @@ export const WORK_FLAGS: Readonly<Record<string, Flag>> = {
   },
   smp: { value: "N", help: "Processors of the guest, 1 to 8; 1 by default" },
   ...PASID_FLAG,
+  flr: { help: "The NVMe disk is reset by a Function Level Reset while it reads" },
+  reboot: { help: "The guest reboots when it is done, and uses the card once more" },
   fault: { help: "In the end the network card reads where nothing is mapped" },
 };
 
@@ -50,6 +52,8 @@ export interface Work {
   readonly mib: number;
   readonly cpuCount: number;
   readonly disk: boolean;
+  readonly flr: boolean;
+  readonly reboot: boolean;
   readonly fault: boolean;
   readonly pasid: PasidChoice;
 }
@@ -68,6 +72,8 @@ export function workOf(values: Values): Work {
     mib: values.integer("mib", 4, 1, 256),
     cpuCount: values.integer("smp", 1, 1, 8),
     disk: values.on("virtio-blk"),
+    flr: values.on("flr"),
+    reboot: values.on("reboot"),
     fault: values.on("fault"),
     pasid: pasidOf(values),
   };
@@ -102,7 +108,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const work = workOf(values);
   const peerIp = values.text("peer") ?? "10.0.9.1";
   const timeoutSeconds = values.integer("timeout", 1200, 1, LONGEST_S);
-  const { kinds, mib, cpuCount, disk, fault, pasid } = work;
+  const { kinds, mib, cpuCount, disk, flr, reboot, fault, pasid } = work;
   const assign = findFunctions(kinds);
   const card = cardOf(kinds, assign);
   const guestIp = peerIp.replace(/\d+$/, "2");
@@ -123,6 +129,8 @@ async function runCommand(values: Values, io: Io): Promise<number> {
       ...(disk ? ["disk"] : []),
       ...(card ? ["net"] : []),
       ...(hasNvme ? ["nvme"] : []),
+      ...(hasNvme && flr ? ["flr"] : []),
+      ...(reboot ? ["reboot", ...(card ? ["net"] : [])] : []),
       ...(configPath === undefined ? [] : ["config"]),
       ...(card && fault ? ["netfault"] : []),
     ],
@@ -135,7 +143,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
       for (const event of events) if (event.kind === "config") config.push(event.bytes);
       return [
         ...(card ? checkCard(events, card, peer.summary) : []),
-        ...(hasNvme ? checkNvme(events, mib) : []),
+        ...(hasNvme ? checkNvme(events, mib, flr) : []),
         ...checkNesting(summary),
         ...(card && fault ? checkCardFault(events, card, FAULT_IOVA) : []),
       ];

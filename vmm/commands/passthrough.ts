@@ -79,13 +79,15 @@ async function runCommand(values: Values, io: Io): Promise<number> {
 
 /** What the flags say, for the command inside. */
 function insideWords(values: Values): string[] {
-  const { kinds, mib, cpuCount, disk, fault, pasid } = workOf(values);
+  const { kinds, mib, cpuCount, disk, flr, reboot, fault, pasid } = workOf(values);
   return [
     `--devices=${kinds.join(",")}`,
     `--mib=${mib}`,
     `--smp=${cpuCount}`,
     `--pasid=${pasid}`,
     ...(disk ? ["--virtio-blk"] : []),
+    ...(flr ? ["--flr"] : []),
+    ...(reboot ? ["--reboot"] : []),
     ...(fault ? ["--fault"] : []),
   ];
 }

@@ -71,19 +71,34 @@ export function checkCard(
   ];
 }
 
-/** Judges an NVMe disk of which a file system was used, with a file of so many MiB. */
-export function checkNvme(events: readonly GuestEvent[], mib: number): Check[] {
+/** Judges an NVMe disk of which a file system was used, with a file of so many MiB, and that was reset then. */
+export function checkNvme(
+  events: readonly GuestEvent[],
+  mib: number,
+  isReset: boolean,
+): Check[] {
   const digests = events.flatMap((event) =>
     event.kind === "sha256" && event.path.startsWith("nvme-") ? [event] : []
   );
   const [written, read] = ["nvme-written", "nvme-read"].map((path) =>
     digests.find((event) => event.path === path)?.digest
   );
-  return [{
-    name: `${mib} MiB on the NVMe disk's file system read back as they were written`,
-    ok: written !== undefined && written === read,
-    seen: written === read ? `SHA-256 ${read ?? "none"}` : `${read ?? "nothing"}, not ${written}`,
-  }];
+  const after = digests.find((event) => event.path === "nvme-after-reset")?.digest;
+  const wasReset = events.some((event) => event.kind === "reset");
+  return [
+    ...(isReset
+      ? [{
+        name: "The NVMe disk was reset while it read, and has what was written",
+        ok: wasReset && after !== undefined && after === written,
+        seen: wasReset ? `SHA-256 ${after ?? "none"}` : "it was not reset",
+      }]
+      : []),
+    {
+      name: `${mib} MiB on the NVMe disk's file system read back as they were written`,
+      ok: written !== undefined && written === read,
+      seen: written === read ? `SHA-256 ${read ?? "none"}` : `${read ?? "nothing"}, not ${written}`,
+    },
+  ];
 }
 
 /** Judges that hardware walks the guest's tables: guest RAM is mapped once, and never again. */
@@ -110,17 +125,18 @@ export function checkCardFault(
   { streamId }: CardExpectations,
   iova: bigint,
 ): Check[] {
-  const begun = events.find((event) => event.kind === "run" && event.action === "netfault");
+  const begun = events.find((event) => event.kind === "doorbell");
   const told = events.find((event) => event.kind === "smmuEvent");
   const isRight = told?.kind === "smmuEvent" && told.type === F_TRANSLATION &&
     told.streamId === streamId && told.iova === iova;
   const seconds = (told?.atSeconds ?? NaN) - (begun?.atSeconds ?? NaN);
   return [{
-    name: `The guest's kernel printed type 0x10, StreamID ${hex(streamId)}, address ${hex(iova)}`,
-    ok: isRight,
+    name: `Within a second the guest's kernel printed type 0x10, StreamID ${hex(streamId)}, ` +
+      `address ${hex(iova)}`,
+    ok: isRight && seconds < 1,
     seen: told?.kind === "smmuEvent"
       ? `type ${hex(told.type)}, StreamID ${hex(told.streamId)}, address ${hex(told.iova)}` +
-        (Number.isNaN(seconds) ? "" : `, ${seconds.toFixed(1)} s after the action began`)
+        (Number.isNaN(seconds) ? "" : `, after ${seconds.toFixed(2)} s`)
       : "no event",
   }];
 }

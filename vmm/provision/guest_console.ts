@@ -57,6 +57,10 @@ export type GuestEvent =
       readonly last: bigint;
       readonly type: string;
     }
+    /** A function is told to read where nothing is mapped. */
+    | { readonly kind: "doorbell"; readonly address: string }
+    /** A function was reset while it was at work. */
+    | { readonly kind: "reset"; readonly address: string }
     /** The next bytes of a function's configuration space, as hexadecimal pairs with spaces. */
     | { readonly kind: "config"; readonly address: string; readonly bytes: string }
     /** Vectors of MSI-X that a function's driver has, and how many interrupts came by them. */
@@ -199,6 +203,9 @@ function plain(word: string, rest: readonly string[]): Body | undefined {
         last: BigInt(third),
         type: rest[3],
       };
+    case "doorbell":
+    case "reset":
+      return first === undefined ? undefined : { kind: word, address: first };
     case "config":
       if (second === undefined) return undefined;
       return { kind: "config", address: first, bytes: rest.slice(1).join(" ") };

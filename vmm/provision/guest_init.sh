@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # First process of the guest: runs the actions that the kernel command line names and powers off.
 #
-#   vsmmu.run=disk,fault,domains,bench,net,nvme,config,netfault,shell
+#   vsmmu.run=disk,fault,domains,bench,net,nvme,flr,config,netfault,shell
 #                                      actions, in this order; disk by default; after `reboot` the next boot goes on
 #   vsmmu.iova=0x123456780000          address that `fault` has the DMA test device write to
 #   vsmmu.net=OWN,PEER,RECEIVE,SEND    addresses of this guest and of the peer of `net`, which sends to whoever connects to
@@ -207,6 +207,19 @@ nvme() { # An ext4 file system on the first NVMe disk.
   quietly umount /mnt
 }
 
+flr() { # The NVMe disk is reset as a PCI function while it reads, and its driver goes on.
+  pci=$(readlink -f /sys/block/nvme0n1/device/device)
+  dd if=/dev/nvme0n1 of=/dev/null bs=64k count=256 iflag=direct 2>/dev/null &
+  usleep 100000
+  echo 1 > $pci/reset || fail "The NVMe disk cannot be reset"
+  say "reset ${pci##*/}"
+  wait
+  quietly mount -t ext4 /dev/nvme0n1 /mnt
+  set -- $(sha256sum /mnt/file)
+  say "sha256 nvme-after-reset $1"
+  quietly umount /mnt
+}
+
 config() { # Sixteen bytes a line.
   address=$(setting config)
   od -An -v -tx1 /sys/bus/pci/devices/$address/config | while read bytes; do
@@ -226,6 +239,7 @@ netfault() { # The card, which no driver has any more, is told to read descripto
   register 0x3804 $((iova >> 32))
   register 0x3808 4096                                                # TDLEN
   register 0x3828 0x02000000                                          # TXDCTL: enable
+  say "doorbell $card"
   register 0x3818 1                                                   # TDT: one descriptor
   usleep 1000000
 }
@@ -268,7 +282,7 @@ for action in $(setting run disk | tr , ' '); do
   at=$((at + 1))
   [ $at -gt $over ] || continue
   case $action in
-    disk | fault | domains | bench | net | nvme | config | netfault | shell | reboot) say "run $action"; $action ;;
+    disk | fault | domains | bench | net | nvme | flr | config | netfault | shell | reboot) say "run $action"; $action ;;
     *) fail "No such action: $action" ;;
   esac
 done

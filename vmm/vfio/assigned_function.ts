@@ -114,6 +114,8 @@ export class AssignedFunction implements PciFunction, Disposable {
     this.#attempt(() => this.#hostIntx?.disable());
     this.#attempt(() => this.#hostVectors.disable());
     this.#attempt(() => this.#host.reset());
+    // Linux puts back what was there before; a reset of the function would leave it off the bus.
+    this.#attempt(() => this.#host.write(CONFIG, HEADER.Command.offset, new Uint8Array(2)));
     this.#vectors?.clear();
     this.config.reset();
   }
