@@ -71,6 +71,18 @@ export interface MicrovmOptions {
   readonly signal: AbortSignal;
 }
 
+/** Transfers that a guest measured. */
+export type Transfers = readonly { direction: string; bytes: number; seconds: number }[];
+
+/** The transfers in what a guest said. */
+export function transfersOf(events: readonly GuestEvent[]): Transfers {
+  return events.flatMap((event) =>
+    event.kind === "bench"
+      ? [{ direction: event.direction, bytes: event.bytes, seconds: event.seconds }]
+      : []
+  );
+}
+
 /** What came of a run. */
 export interface MicrovmResult {
   /** Every check held. */
@@ -80,7 +92,7 @@ export interface MicrovmResult {
   /** What the device did. */
   readonly summary: Summary;
   /** Transfers that the guest measured. */
-  readonly transfers: readonly { direction: string; bytes: number; seconds: number }[];
+  readonly transfers: Transfers;
   /** The guest's kernel, as it says it. */
   readonly kernel: string | undefined;
   /** Version of QEMU. */
@@ -137,11 +149,7 @@ export async function runMicrovm(options: MicrovmOptions): Promise<MicrovmResult
     ok: checks.every(({ ok }) => ok),
     checks,
     summary,
-    transfers: events.flatMap((event) =>
-      event.kind === "bench"
-        ? [{ direction: event.direction, bytes: event.bytes, seconds: event.seconds }]
-        : []
-    ),
+    transfers: transfersOf(events),
     kernel: events.find((event) => event.kind === "kernel")?.release,
     qemu: parts.qemu.version,
     reboots,

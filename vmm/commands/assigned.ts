@@ -2,7 +2,9 @@
  * `vsmmu assigned`: a guest that gets functions of this Arm host, and what came of it.
  * @module
  */
-import { runMicrovm } from "../microvm.ts";
+import { runMicrovm, type Transfers, transfersOf } from "../microvm.ts";
+import { runAccelerated } from "../passthrough/accelerated_guest.ts";
+import { compareTransfers, comparisonLines } from "../passthrough/comparison.ts";
 import {
   type CardExpectations,
   checkCard,
@@ -13,6 +15,7 @@ import {
 import { findFunctions, FUNCTION_CLASS, type FunctionKind } from "../passthrough/host_functions.ts";
 import { Peer } from "../passthrough/peer.ts";
 import { pseudoRandomBytes } from "../provision/disk.ts";
+import { provision } from "../provision/provision.ts";
 import { endpointSlots } from "../qemu/machine_arguments.ts";
 import { resultLines } from "../report.ts";
 import { hostDevice } from "../vfio/host_device.ts";
@@ -41,6 +44,9 @@ export const WORK_FLAGS: Readonly<Record<string, Flag>> = {
   },
   smp: { value: "N", help: "Processors of the guest, 1 to 8; 1 by default" },
   ...PASID_FLAG,
+  compare: {
+    help: "Afterwards QEMU's own accelerated SMMUv3 does the same TCP work, and both are compared",
+  },
   flr: { help: "The NVMe disk is reset by a Function Level Reset while it reads" },
   reboot: { help: "The guest reboots when it is done, and uses the card once more" },
   fault: { help: "In the end the network card reads where nothing is mapped" },
@@ -52,6 +58,7 @@ export interface Work {
   readonly mib: number;
   readonly cpuCount: number;
   readonly disk: boolean;
+  readonly compare: boolean;
   readonly flr: boolean;
   readonly reboot: boolean;
   readonly fault: boolean;
@@ -72,6 +79,7 @@ export function workOf(values: Values): Work {
     mib: values.integer("mib", 4, 1, 256),
     cpuCount: values.integer("smp", 1, 1, 8),
     disk: values.on("virtio-blk"),
+    compare: values.on("compare"),
     flr: values.on("flr"),
     reboot: values.on("reboot"),
     fault: values.on("fault"),
@@ -98,6 +106,7 @@ export const assigned: Command = {
         "Where the first function's configuration space goes as the guest sees it, for lspci -F",
     },
     ...RECORD_FLAGS,
+    firmware: { value: "PATH", help: "UEFI for --compare" },
     timeout: { value: "SECONDS", help: "Ends a guest that takes longer; 1200 by default" },
     ...PARTS_FLAGS,
   },
@@ -119,11 +128,12 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const configPath = values.text("config");
   const config: string[] = [];
   const hasNvme = kinds.includes("nvme");
+  const netWords = `iommu.strict=1 vsmmu.net=${guestIp},${peerIp},${sends},${takes}`;
   const result = await runMicrovm({
     parts: partsOf(values),
     cpuCount,
     memoryMiB: MEMORY_MIB,
-    append: `iommu.strict=1 vsmmu.net=${guestIp},${peerIp},${sends},${takes} ` +
+    append: `${netWords} ` +
       `vsmmu.iova=0x${FAULT_IOVA.toString(16)} vsmmu.nvme=${mib} vsmmu.config=${first}`,
     actions: [
       ...(disk ? ["disk"] : []),
@@ -156,10 +166,49 @@ async function runCommand(values: Values, io: Io): Promise<number> {
     signal: io.signal,
   });
   for (const line of resultLines(result)) io.out(line);
+  const { transfers } = result;
+  const peers = work.compare && card
+    ? await runPeer(values, io, {
+      work,
+      commandLine: netWords,
+      address: hostDevice(assign[kinds.indexOf("vf")]).address,
+    })
+    : [];
+  const compared = compareTransfers(transfers, peers);
+  for (const line of comparisonLines(compared)) io.out(line);
   const path = values.text("result");
-  if (path !== undefined) await Deno.writeTextFile(path, JSON.stringify(result));
+  if (path !== undefined) await Deno.writeTextFile(path, JSON.stringify({ ...result, compared }));
   if (configPath !== undefined) await Deno.writeTextFile(configPath, hexDump(first, config));
   return result.ok ? EXIT.ok : EXIT.failed;
+}
+
+/** The same work under QEMU's own SMMUv3; returns what its guest measured. */
+async function runPeer(
+  values: Values,
+  io: Io,
+  { work, commandLine, address }: { work: Work; commandLine: string; address: string },
+): Promise<Transfers> {
+  const firmwarePath = values.text("firmware");
+  if (firmwarePath === undefined) {
+    throw new UsageError("Cannot use --compare without --firmware: QEMU's own SMMUv3 wants ACPI");
+  }
+  const { signal, note } = io;
+  const parts = await provision({ ...partsOf(values), progress: note, signal });
+  note(`Starting QEMU ${parts.qemu.version} with its own SMMUv3 and ${address}`);
+  const events = await runAccelerated({
+    qemu: parts.qemu.tool,
+    firmwarePath,
+    kernelPath: parts.kernel.path,
+    initrdPath: parts.initrd,
+    commandLine: `console=ttyAMA0 vsmmu.run=net ${commandLine}`,
+    cpuCount: work.cpuCount,
+    memoryMiB: MEMORY_MIB,
+    address,
+    timeoutSeconds: values.integer("timeout", 1200, 1, LONGEST_S),
+    console: note,
+    signal,
+  });
+  return transfersOf(events);
 }
 
 function cardOf(

@@ -13,6 +13,7 @@ import {
   judgeColumns,
   stagesOf,
   TRACED,
+  untilGuestEnds,
 } from "../passthrough/columns.ts";
 import { checkLines } from "../report.ts";
 import { WORK_FLAGS, workOf } from "./assigned.ts";
@@ -79,13 +80,14 @@ async function runCommand(values: Values, io: Io): Promise<number> {
 
 /** What the flags say, for the command inside. */
 function insideWords(values: Values): string[] {
-  const { kinds, mib, cpuCount, disk, flr, reboot, fault, pasid } = workOf(values);
+  const { kinds, mib, cpuCount, disk, compare, flr, reboot, fault, pasid } = workOf(values);
   return [
     `--devices=${kinds.join(",")}`,
     `--mib=${mib}`,
     `--smp=${cpuCount}`,
     `--pasid=${pasid}`,
     ...(disk ? ["--virtio-blk"] : []),
+    ...(compare ? ["--compare"] : []),
     ...(flr ? ["--flr"] : []),
     ...(reboot ? ["--reboot"] : []),
     ...(fault ? ["--fault"] : []),
@@ -95,7 +97,7 @@ function insideWords(values: Values): string[] {
 /** Tells what was seen from outside, and whether everything held. */
 async function judge(outPath: string, code: number, values: Values, io: Io): Promise<number> {
   const result = await readResult(`${outPath}/result.json`);
-  const qemuTrace = await Deno.readTextFile(`${outPath}/qemu-trace`);
+  const qemuTrace = untilGuestEnds(await Deno.readTextFile(`${outPath}/qemu-trace`));
   const verdict = judgeColumns(await columnsOf(`${outPath}/trace.jsonl.gz`, qemuTrace));
   const stages = stagesOf(qemuTrace, VF_STREAM);
   const checks: Check[] = [

@@ -16,12 +16,13 @@ export const PARTS_NAME = "parts.img";
 
 const SPARE_MIB = 64;
 
-/** The artefact with an ext4 image of them, and of the kernel at `kernelPath` as `Image`. */
+/** The artefact with an ext4 image of them, of the kernel at `kernelPath` as `Image`, and of the firmware as `QEMU_EFI.fd`. */
 export async function guestParts(
   cache: Cache,
   packages: Packages,
   tools: HostTools,
   kernelPath: string,
+  firmwarePath: string,
 ): Promise<Artefact> {
   const kernel = await ownKernel(kernelPath);
   const { path: busyboxPath } = await busybox(cache, packages);
@@ -35,12 +36,12 @@ export async function guestParts(
   return await cache.artefact({
     name: "hostvm-guest",
     title: "the parts of the Host VM's guests",
-    inputs: ["2", size, mtime?.getTime(), ...parts.map(({ manifest }) => JSON.stringify(manifest))]
+    inputs: ["3", size, mtime?.getTime(), ...parts.map(({ manifest }) => JSON.stringify(manifest))]
       .join(" "),
     make: async (path) => {
       const tree = `${path}/tree`;
       await Deno.mkdir(tree);
-      let sizeBytes = size;
+      let sizeBytes = size + (await Deno.stat(firmwarePath)).size;
       for (const { path: from, manifest } of parts) {
         const to = `${tree}/${from.slice(from.lastIndexOf("/") + 1)}`;
         await run(machineTool("cp"), ["-a", "--sparse=always", from, to], {
@@ -57,6 +58,7 @@ export async function guestParts(
         await writeManifest(to, manifest.inputs, manifest.facts);
       }
       await Deno.copyFile(kernelPath, `${tree}/Image`);
+      await Deno.copyFile(firmwarePath, `${tree}/QEMU_EFI.fd`);
       const mebibytes = Math.ceil(sizeBytes / 2 ** 20) + SPARE_MIB;
       await run(
         tools.mke2fs,

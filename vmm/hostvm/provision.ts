@@ -71,8 +71,9 @@ export async function provisionHostVm(options: HostVmOptions): Promise<HostVmPro
   const tools = rootHostTools(`${path}/root`, architecture);
   const kernelPath = await hostKernel(cache, packages, tools, architecture, options.kernel);
   const root = await hostRoot(cache, packages, tools);
+  const firmwarePath = await firmware(cache, packages);
   const parts = options.withGuest
-    ? await guestParts(cache, packages, tools, kernelPath)
+    ? await guestParts(cache, packages, tools, kernelPath, firmwarePath)
     : undefined;
   const qemu = options.qemu === undefined
     ? rootQemuTool(`${path}/root`, architecture)
@@ -82,7 +83,7 @@ export async function provisionHostVm(options: HostVmOptions): Promise<HostVmPro
     tools,
     qemu: await checkQemu(qemu, signal),
     features: await qemuFeatures(qemu, signal),
-    firmwarePath: await firmware(cache, packages),
+    firmwarePath,
     kernelPath,
     rootPath: `${root.path}/${ROOT_NAME}`,
     ...(parts === undefined ? {} : { partsPath: `${parts.path}/${PARTS_NAME}` }),

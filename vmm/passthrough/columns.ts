@@ -10,6 +10,12 @@ import type { IommufdCall } from "../trace/format.ts";
 import { runReplay } from "../trace/replay/replayer_run.ts";
 import { openTrace, type TraceLine } from "../trace/trace_file.ts";
 
+/** QEMU's trace up to the end of the first guest, whose stage 2 Linux invalidates as a whole then. */
+export function untilGuestEnds(trace: string): string {
+  const end = trace.indexOf("\nsmmuv3_cmdq_tlbi_s12_vmid ");
+  return end < 0 ? trace : trace.slice(0, end);
+}
+
 /** How often each invalidation was seen, by what it says without the VMID. */
 export type Invalidations = ReadonlyMap<string, number>;
 
@@ -28,6 +34,7 @@ export const TRACED: readonly string[] = [
   "smmuv3_cmdq_opcode",
   "smmuv3_range_inval",
   "smmuv3_cmdq_tlbi_nh",
+  "smmuv3_cmdq_tlbi_s12_vmid",
   "smmu_iotlb_inv_asid_vmid",
   "smmuv3_translate_success",
 ];
@@ -156,7 +163,7 @@ function count(into: Map<string, number>, key: string): void {
  * What QEMU's SMMUv3 executed for guests. A line names an opcode; those after it say what was done: a range in pieces, each
  * with a number of pages. Linux makes NH_ALL of a guest's NSNH_ALL, and sends one of its own behind each CMD_TLBI_S2_IPA.
  */
-function executedIn(trace: string): Map<string, number> {
+export function executedIn(trace: string): Map<string, number> {
   const executed = new Map<string, number>();
   let opcode = "";
   let range: { readonly text: string; pages: number } | undefined;

@@ -2,7 +2,8 @@
 # Inside the Host VM: its own end of the network card, the guest, and what lspci makes of the first function here and there.
 ifconfig eth0 10.0.9.1 netmask 255.255.255.0 up
 deno run --no-check --allow-all vmm/cli.ts assigned --kernel "$VSMMU_GUEST_KERNEL" \
-  --result "$VSMMU_OUT/result.json" --record "$VSMMU_OUT/trace.jsonl.gz" --config "$VSMMU_OUT/config" "$@"
+  --result "$VSMMU_OUT/result.json" --record "$VSMMU_OUT/trace.jsonl.gz" --config "$VSMMU_OUT/config" \
+  --firmware "${VSMMU_GUEST_KERNEL%/*}/QEMU_EFI.fd" "$@"
 code=$?
 [ -e "$VSMMU_OUT/config" ] && lspci -F "$VSMMU_OUT/config" -vvv > "$VSMMU_OUT/lspci-guest"
 lspci -vvv -s "$(basename "$(readlink -f /sys/class/vfio-dev/vfio0/device)")" > "$VSMMU_OUT/lspci-host"
