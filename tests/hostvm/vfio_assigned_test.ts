@@ -93,6 +93,23 @@ Deno.test("a client that leaves takes its DMA along, and the next one finds a fr
   }
 });
 
+Deno.test("RAM that the VMM adds is shown to the function, and taken away when it goes", () => {
+  using served = new Served(vfioPath(PCI_CLASS.ETHERNET));
+  using ram = createMemfd("ram", Number(RAM.sizeBytes));
+  using more = createMemfd("more", 0x10_0000);
+  using client = served.client();
+  realize(client, { ram: { ...RAM, fd: ram } });
+  const calls = (): (number | undefined)[] => {
+    const { calls } = served.counters.summary().iommufd;
+    return [calls["IOMMU_IOAS_MAP_FILE"], calls["IOMMU_IOAS_UNMAP"]];
+  };
+  const gpa = 0x8000_0000n;
+  client.request(2, words(32, 3, 0n, gpa, 0x10_0000n), { fds: [more] });
+  assertEquals(calls(), [2, undefined]);
+  const { errno } = client.request(3, words(24, 0, gpa, 0x10_0000n));
+  assertEquals([errno, calls()], [0, [2, 1]]);
+});
+
 Deno.test("a process that is killed leaves a quiet function, which the next one can have", async () => {
   const devicePath = vfioPath(PCI_CLASS.ETHERNET);
   const folder = Deno.makeTempDirSync();
