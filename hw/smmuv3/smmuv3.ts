@@ -18,10 +18,10 @@
 import { get, maskOf, set } from "../bits.ts";
 import type { DmaPort, MmioDevice, MsiPort } from "../device.ts";
 import type { GuestMemory } from "../guest_memory.ts";
-import { CommandQueue } from "./command_queue.ts";
-import type { CommandTarget } from "./commands.ts";
+import { CommandQueue } from "./queues/command_queue.ts";
+import type { CommandTarget } from "./queues/commands.ts";
 import { TranslatedDma } from "./dma.ts";
-import { EventQueue, Recorded } from "./event_queue.ts";
+import { EventQueue, Recorded } from "./queues/event_queue.ts";
 import { Fault } from "./fault.ts";
 import { type Features, features, identify } from "./features.ts";
 import { HostBatch } from "./host_batch.ts";
@@ -29,7 +29,7 @@ import type { HostIommu } from "./host_iommu.ts";
 import { HostStreams } from "./host_streams.ts";
 import { type InterruptLines, Interrupts } from "./interrupts.ts";
 import type { Observer } from "./observer.ts";
-import type { ContextCacheSnapshot } from "./context_cache.ts";
+import type { ContextCacheSnapshot } from "./configuration/context_cache.ts";
 import { RegisterFile } from "./register_file.ts";
 import {
   CERROR,
@@ -41,8 +41,8 @@ import {
   REG,
   REGISTER_SPACE_SIZE,
 } from "./spec/registers.ts";
-import type { TlbSnapshot } from "./tlb.ts";
-import { Translator } from "./translate.ts";
+import type { TlbSnapshot } from "./translation/tlb.ts";
+import { Translator } from "./translation/translate.ts";
 
 /** What a device is made of. */
 export interface SmmuV3Options {

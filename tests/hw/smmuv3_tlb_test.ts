@@ -3,7 +3,7 @@
  * @module
  */
 import { assert, assertEquals } from "@std/assert";
-import { Tlb } from "../../hw/smmuv3/tlb.ts";
+import { Tlb } from "../../hw/smmuv3/translation/tlb.ts";
 import { Random } from "../support/random.ts";
 
 interface Translation {

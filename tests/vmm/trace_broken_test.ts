@@ -1,5 +1,5 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { COMMANDS } from "../../hw/smmuv3/commands.ts";
+import { COMMANDS } from "../../hw/smmuv3/queues/commands.ts";
 import { SmmuV3 } from "../../hw/smmuv3/smmuv3.ts";
 import { divergenceLines } from "../../vmm/trace/replay/divergence.ts";
 import type { TraceHeader } from "../../vmm/trace/format.ts";

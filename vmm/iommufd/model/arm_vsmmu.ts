@@ -5,7 +5,7 @@
  */
 import { get, set } from "../../../hw/bits.ts";
 import { Entry } from "../../../hw/guest_memory.ts";
-import { COMMANDS } from "../../../hw/smmuv3/commands.ts";
+import { COMMANDS } from "../../../hw/smmuv3/queues/commands.ts";
 import { TranslatedDma } from "../../../hw/smmuv3/dma.ts";
 import type { Fault } from "../../../hw/smmuv3/fault.ts";
 import type { Features } from "../../../hw/smmuv3/features.ts";
@@ -15,8 +15,8 @@ import { CFGI, CMD, OP } from "../../../hw/smmuv3/spec/commands.ts";
 import { EVENT, RECORD } from "../../../hw/smmuv3/spec/events.ts";
 import { CR0, REG } from "../../../hw/smmuv3/spec/registers.ts";
 import { Config, STE, STE_SIZE } from "../../../hw/smmuv3/spec/ste.ts";
-import type { StreamSource } from "../../../hw/smmuv3/stream_table.ts";
-import { Translator } from "../../../hw/smmuv3/translate.ts";
+import type { StreamSource } from "../../../hw/smmuv3/configuration/stream_table.ts";
+import { Translator } from "../../../hw/smmuv3/translation/translate.ts";
 import { ERRNO } from "../../../uapi/errno.ts";
 import type { InvalidateResult } from "../iommufd.ts";
 import { type ArmCommandRules, isTaken, namesStream, streamOf } from "./arm_commands.ts";

@@ -3,7 +3,7 @@
  * @module
  */
 import { get, getAddress } from "../../../hw/bits.ts";
-import { Context, Mode } from "../../../hw/smmuv3/context.ts";
+import { Context, Mode } from "../../../hw/smmuv3/configuration/context.ts";
 import type { Features } from "../../../hw/smmuv3/features.ts";
 import { CD } from "../../../hw/smmuv3/spec/cd.ts";
 import { DESCRIPTOR } from "../../../hw/smmuv3/spec/descriptors.ts";

@@ -4,7 +4,7 @@
  */
 import { get } from "../../../hw/bits.ts";
 import type { Requester } from "../../../hw/device.ts";
-import { Context, Mode } from "../../../hw/smmuv3/context.ts";
+import { Context, Mode } from "../../../hw/smmuv3/configuration/context.ts";
 import type { Features } from "../../../hw/smmuv3/features.ts";
 import { CD } from "../../../hw/smmuv3/spec/cd.ts";
 import { Config, STE } from "../../../hw/smmuv3/spec/ste.ts";

@@ -7,7 +7,7 @@ import type { SmmuV3Snapshot } from "../../../hw/smmuv3/smmuv3.ts";
 import { CFGI, OP } from "../../../hw/smmuv3/spec/commands.ts";
 import { EVENT } from "../../../hw/smmuv3/spec/events.ts";
 import { Config, STE, STE_SIZE } from "../../../hw/smmuv3/spec/ste.ts";
-import { withoutRange } from "../../../hw/smmuv3/tlb.ts";
+import { withoutRange } from "../../../hw/smmuv3/translation/tlb.ts";
 import type { Cause } from "./divergence_cause.ts";
 import type { Evidence, Target } from "./divergence_evidence.ts";
 import { commandFieldsOf, eventFields, fieldLine } from "./explain.ts";

@@ -2,16 +2,16 @@
  * The command queue: records in, one after the other, until it is empty or one is wrong. IHI 0070 §3.5.1, §7.1.
  * @module
  */
-import { get, getAddress } from "../bits.ts";
-import { Entry, type GuestMemory } from "../guest_memory.ts";
+import { get, getAddress } from "../../bits.ts";
+import { Entry, type GuestMemory } from "../../guest_memory.ts";
 import { type Command, COMMANDS, type CommandTarget } from "./commands.ts";
-import type { Features } from "./features.ts";
-import type { HostBatch } from "./host_batch.ts";
-import type { Observer } from "./observer.ts";
+import type { Features } from "../features.ts";
+import type { HostBatch } from "../host_batch.ts";
+import type { Observer } from "../observer.ts";
 import { advance, indexMask, slotOf } from "./queue.ts";
-import type { RegisterFile } from "./register_file.ts";
-import { CFGI, COMMAND_SIZE } from "./spec/commands.ts";
-import { CERROR, QUEUE_BASE, REG } from "./spec/registers.ts";
+import type { RegisterFile } from "../register_file.ts";
+import { CFGI, COMMAND_SIZE } from "../spec/commands.ts";
+import { CERROR, QUEUE_BASE, REG } from "../spec/registers.ts";
 
 const ERR_SHIFT = 24;
 

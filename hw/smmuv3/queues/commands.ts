@@ -2,12 +2,12 @@
  * What each command does. What is not in the table, or not legal, is CERROR_ILL. IHI 0070 §4 Commands.
  * @module
  */
-import { get, getAddress } from "../bits.ts";
-import type { ContextCache } from "./context_cache.ts";
-import type { Features } from "./features.ts";
-import type { HostStreams } from "./host_streams.ts";
-import { CFGI, CMD, CS, OP, SYNC, TLBI } from "./spec/commands.ts";
-import type { Tlb } from "./tlb.ts";
+import { get, getAddress } from "../../bits.ts";
+import type { ContextCache } from "../configuration/context_cache.ts";
+import type { Features } from "../features.ts";
+import type { HostStreams } from "../host_streams.ts";
+import { CFGI, CMD, CS, OP, SYNC, TLBI } from "../spec/commands.ts";
+import type { Tlb } from "../translation/tlb.ts";
 
 /** What commands act on. */
 export interface CommandTarget {

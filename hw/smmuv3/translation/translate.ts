@@ -2,20 +2,20 @@
  * One page of one transaction: STE, CD, TLB or walk, to an address or a fault. IHI 0070 §3.3, §15.1.
  * @module
  */
-import { get, getAddress, maskOf } from "../bits.ts";
-import type { Requester } from "../device.ts";
-import { Entry, type GuestMemory } from "../guest_memory.ts";
-import { Context, isCdIllegal, isSteIllegal, Mode } from "./context.ts";
-import { ContextCache } from "./context_cache.ts";
-import { Fault, Termination } from "./fault.ts";
-import type { Features } from "./features.ts";
-import { type Observer, Translation } from "./observer.ts";
-import type { RegisterFile } from "./register_file.ts";
-import { CD, CD_SIZE } from "./spec/cd.ts";
-import { EVENT } from "./spec/events.ts";
-import { CR0, CR2, GBPA, REG } from "./spec/registers.ts";
-import { Config, S1DSS, STE } from "./spec/ste.ts";
-import { type StreamSource, StreamTable } from "./stream_table.ts";
+import { get, getAddress, maskOf } from "../../bits.ts";
+import type { Requester } from "../../device.ts";
+import { Entry, type GuestMemory } from "../../guest_memory.ts";
+import { Context, isCdIllegal, isSteIllegal, Mode } from "../configuration/context.ts";
+import { ContextCache } from "../configuration/context_cache.ts";
+import { Fault, Termination } from "../fault.ts";
+import type { Features } from "../features.ts";
+import { type Observer, Translation } from "../observer.ts";
+import type { RegisterFile } from "../register_file.ts";
+import { CD, CD_SIZE } from "../spec/cd.ts";
+import { EVENT } from "../spec/events.ts";
+import { CR0, CR2, GBPA, REG } from "../spec/registers.ts";
+import { Config, S1DSS, STE } from "../spec/ste.ts";
+import { type StreamSource, StreamTable } from "../configuration/stream_table.ts";
 import { Tlb } from "./tlb.ts";
 import { permissionsNeeded, Walker } from "./walk.ts";
 

@@ -2,11 +2,11 @@
  * Stage 1 translation table walk. Arm ARM (DDI 0487) D8.2 Translation process, IHI 0070 §15.1 Translation procedure.
  * @module
  */
-import { Entry, type GuestMemory } from "../guest_memory.ts";
-import { type Context, Protection, type TableRoot } from "./context.ts";
-import { Access } from "./fault.ts";
-import { DESCRIPTOR_SIZE, OUTPUT_HIGH_MASK } from "./spec/descriptors.ts";
-import { EVENT } from "./spec/events.ts";
+import { Entry, type GuestMemory } from "../../guest_memory.ts";
+import { type Context, Protection, type TableRoot } from "../configuration/context.ts";
+import { Access } from "../fault.ts";
+import { DESCRIPTOR_SIZE, OUTPUT_HIGH_MASK } from "../spec/descriptors.ts";
+import { EVENT } from "../spec/events.ts";
 
 /** Permissions of a page: these bits for unprivileged access, the same shifted left by 3 for privileged. */
 export const Permission = { Read: 0b001, Write: 0b010, Execute: 0b100, All: 0b111_111 } as const;

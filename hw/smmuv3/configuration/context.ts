@@ -2,11 +2,11 @@
  * The configuration of one stream and substream, decoded from its STE and CD. IHI 0070 §5.2, §5.4.
  * @module
  */
-import { get, getAddress } from "../bits.ts";
-import { ADDRESS_SIZES, type Features } from "./features.ts";
-import { CD } from "./spec/cd.ts";
-import { OUTPUT_HIGH_MASK } from "./spec/descriptors.ts";
-import { Config, S1Fmt, STE } from "./spec/ste.ts";
+import { get, getAddress } from "../../bits.ts";
+import { ADDRESS_SIZES, type Features } from "../features.ts";
+import { CD } from "../spec/cd.ts";
+import { OUTPUT_HIGH_MASK } from "../spec/descriptors.ts";
+import { Config, S1Fmt, STE } from "../spec/ste.ts";
 
 /** What happens to a stream's transactions. */
 export const Mode = { Abort: 0, Bypass: 1, Translate: 2 } as const;

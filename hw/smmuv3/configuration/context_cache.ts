@@ -2,9 +2,9 @@
  * Cached configuration of streams, bounded. Only valid configuration is kept. IHI 0070 §3.21.3, §4.3.
  * @module
  */
-import type { Requester } from "../device.ts";
+import type { Requester } from "../../device.ts";
 import { Context } from "./context.ts";
-import type { Features } from "./features.ts";
+import type { Features } from "../features.ts";
 
 const SLOTS = 256;
 

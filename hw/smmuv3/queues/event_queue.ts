@@ -2,13 +2,13 @@
  * The event queue: records out, overflow, interrupt. IHI 0070 §3.5.3, §7.2, §7.4 Event queue overflow.
  * @module
  */
-import { get, getAddress } from "../bits.ts";
-import type { Entry, GuestMemory } from "../guest_memory.ts";
-import type { Features } from "./features.ts";
+import { get, getAddress } from "../../bits.ts";
+import type { Entry, GuestMemory } from "../../guest_memory.ts";
+import type { Features } from "../features.ts";
 import { advance, indexMask, isEmpty, isFull, slotOf } from "./queue.ts";
-import type { RegisterFile } from "./register_file.ts";
-import { EVENT_SIZE } from "./spec/events.ts";
-import { CR0, QUEUE_BASE, REG } from "./spec/registers.ts";
+import type { RegisterFile } from "../register_file.ts";
+import { EVENT_SIZE } from "../spec/events.ts";
+import { CR0, QUEUE_BASE, REG } from "../spec/registers.ts";
 
 const OVERFLOW = 0x8000_0000;
 
