@@ -21,11 +21,12 @@ export type {
   ContextCacheSnapshot,
   ContextSnapshot,
 } from "./smmuv3/configuration/context_cache.ts";
+export { type EndpointPort, PageResponse } from "./smmuv3/endpoint_port.ts";
 export { Access, Termination } from "./smmuv3/fault.ts";
 export { DEFAULT_FEATURES, type Features, features } from "./smmuv3/features.ts";
 export { type HostIommu, StreamUse } from "./smmuv3/host_iommu.ts";
 export type { InterruptLines } from "./smmuv3/interrupts.ts";
 export { type Observer, Translation } from "./smmuv3/observer.ts";
 export { SmmuV3, type SmmuV3Options, type SmmuV3Snapshot } from "./smmuv3/smmuv3.ts";
-export type { TlbSnapshot } from "./smmuv3/translation/tlb.ts";
+export type { TlbSnapshot } from "./smmuv3/translation/tlb_snapshot.ts";
 export type { Translator } from "./smmuv3/translation/translate.ts";

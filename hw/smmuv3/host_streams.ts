@@ -5,7 +5,7 @@
  */
 import { get } from "../bits.ts";
 import type { GuestMemory } from "../guest_memory.ts";
-import { isSteIllegal } from "./configuration/context.ts";
+import { isSteIllegal } from "./configuration/ste_validity.ts";
 import type { Features } from "./features.ts";
 import { type HostIommu, StreamUse } from "./host_iommu.ts";
 import type { RegisterFile } from "./register_file.ts";

@@ -2,50 +2,43 @@
  * The configuration of one stream and substream, decoded from its STE and CD. IHI 0070 §5.2, §5.4.
  * @module
  */
-import { get, getAddress } from "../../bits.ts";
-import { ADDRESS_SIZES, type Features } from "../features.ts";
+import { get } from "../../bits.ts";
+import type { Features } from "../features.ts";
 import { CD } from "../spec/cd.ts";
-import { OUTPUT_HIGH_MASK } from "../spec/descriptors.ts";
-import { Config, S1Fmt, STE } from "../spec/ste.ts";
+import { STE, STRW } from "../spec/ste.ts";
+import { Protection } from "../translation/permissions.ts";
+import { World } from "../translation/domains.ts";
+import { stage1OutputBits, stage1Roots } from "./cd_validity.ts";
+import { StageTwo } from "./stage_two.ts";
+import { streamWorld, usesVmid } from "./ste_validity.ts";
+import { beyond, NO_ROOT, type TableRoot } from "./table_root.ts";
 
 /** What happens to a stream's transactions. */
-export const Mode = { Abort: 0, Bypass: 1, Translate: 2 } as const;
-
-/** Rules of a context above the permissions of descriptors. */
-export const Protection = {
-  /** Writable memory is never executable. CD.WXN */
-  WXN: 0x100,
-  /** Privileged data access never reaches unprivileged memory. CD.PAN */
-  PAN: 0x200,
+export const Mode = {
+  /** They are aborted. */
+  Abort: 0,
+  /** They pass. */
+  Bypass: 1,
+  /** Stage 1 translates them, and stage 2 what comes of it where there is one. */
+  Translate: 2,
+  /** Stage 2 alone translates them. */
+  Stage2: 3,
 } as const;
 
-/** One half of the address space: the tables that a TTB points at. */
-export interface TableRoot {
-  /** True when walks of this half are disabled: every access faults. CD.EPDx. */
-  readonly disabled: boolean;
-  /** log2 of the granule in bytes. */
-  readonly log2granule: number;
-  /** Significant bits of an input address: 64 - TxSZ. */
-  readonly inputBits: number;
-  /** Address of the first table, in bytes, aligned down to its size. CD.TTBx. */
-  readonly gpa: number;
-  /** Level at which the walk starts. */
-  readonly firstLevel: number;
-  /** Lowest bit of the input address that indexes the first table. */
-  readonly firstShift: number;
-  /** Mask of the index into the first table. */
-  readonly firstIndexMask: number;
-  /** Bits of an input address that each table resolves. */
-  readonly stride: number;
-  /** Mask of the index into every other table. */
-  readonly indexMask: number;
-  /** Bits of a descriptor's low word that belong to the address of a table. */
-  readonly tableMask: number;
-  /** True when permissions of table descriptors are ignored. CD.HADx. */
-  readonly flat: boolean;
+/** What a context is made from. */
+export interface ContextSource {
+  /** The words of the STE; without them it is one that says nothing beyond the mode. */
+  readonly ste?: Uint32Array | undefined;
+  /** The words of the CD, when the mode is Translate. */
+  readonly cd?: Uint32Array | undefined;
+  /** CR2.E2H. */
+  readonly e2h?: boolean;
 }
 
-const NO_ROOT: TableRoot = root(true, 12, 48, 0, false);
+const NO_STE = new Uint32Array(16);
+
+/** How the top byte of an address is ignored: bit 0 for TTB0 and bit 1 for TTB1, or the whole range at once. */
+export const IGNORED_IN_ONE_RANGE = 0b100;
 
 /** The decoded configuration that the translation of a transaction needs. */
 export class Context {
@@ -55,120 +48,91 @@ export class Context {
   readonly substreamId: number;
   /** One of `Mode`. */
   readonly mode: number;
-  /** Tag of its translations. */
+  /** VMID of its translations; 0 without. */
+  readonly vmid: number;
+  /** ASID of its translations; 0 without. */
   readonly asid: number;
-  /** Bits of a descriptor's high word that would put its address beyond the smaller of CD.IPS and IDR5.OAS. */
+  /** Whose addresses come in: one of `World`. */
+  readonly world: number;
+  /** Bits of an output address's high word that lie beyond the smaller of CD.IPS and IDR5.OAS. */
   readonly beyondOutput: number;
-  /** Top-byte-ignore: bit 0 for TTB0, bit 1 for TTB1. */
+  /** Top-byte-ignore: bit 0 for TTB0, bit 1 for TTB1; or `IGNORED_IN_ONE_RANGE`. */
   readonly tbi: number;
   /** Faults of a clear access flag are off. CD.AFFD. */
   readonly affd: boolean;
+  /** The access flag is set by the device. CD.HA */
+  readonly ha: boolean;
+  /** Dirty state is updated by the device. CD.HD */
+  readonly hd: boolean;
   /** Faults are recorded. CD.R. */
   readonly records: boolean;
   /** Faults abort, instead of reading zero and ignoring writes. CD.A. */
   readonly aborts: boolean;
+  /** Faults stall. CD.S */
+  readonly stalls: boolean;
+  /** Equal events may be merged. STE.MEV */
+  readonly merges: boolean;
   /** Bits of `Protection`. */
   readonly protection: number;
   /** TTB0 and TTB1. */
   readonly roots: readonly [TableRoot, TableRoot];
-  /** The words of the CD that all this was decoded from. */
-  readonly cd: Uint32Array | undefined;
+  /** What stage 2 does; undefined where it is bypassed. */
+  readonly stage2: StageTwo | undefined;
+  /** What all this was decoded from. */
+  readonly source: ContextSource;
+  /** The TLB's number for its translations. */
+  domain = 0;
+  /** The TLB's number for those of its translations that all ASIDs share. */
+  shared = 0;
 
-  /** A context of the given mode; `cd` is the descriptor's words when the mode is Translate. */
+  /** A context of the given mode; `source` has what the mode needs, legal. */
   constructor(
     streamId: number,
     substreamId: number,
     mode: number,
     features: Features,
-    cd?: Uint32Array,
+    source: ContextSource = {},
   ) {
+    const { ste = NO_STE, cd, e2h = false } = source;
+    const world = cd === undefined ? World.Stage2 : worldOf(ste, features, e2h);
+    const oneRange = world === World.El2;
     this.streamId = streamId;
     this.substreamId = substreamId;
     this.mode = mode;
-    this.asid = cd ? get(cd, CD.ASID) : 0;
-    this.beyondOutput = cd ? OUTPUT_HIGH_MASK & ~(2 ** (outputBits(cd, features) - 32) - 1) : 0;
-    this.tbi = cd ? get(cd, CD.TBI) : 0;
+    this.world = world;
+    this.vmid = usesVmid(ste, features) ? get(ste, STE.S2VMID) : 0;
+    this.asid = cd === undefined || oneRange ? 0 : get(cd, CD.ASID);
+    this.beyondOutput = cd ? beyond(stage1OutputBits(cd, features)) : 0;
+    this.tbi = cd === undefined ? 0 : tbiOf(cd, oneRange);
     this.affd = cd !== undefined && get(cd, CD.AFFD) === 1;
+    this.ha = cd !== undefined && get(cd, CD.HA) === 1;
+    this.hd = this.ha && get(cd!, CD.HD) === 1;
     this.records = cd === undefined || get(cd, CD.R) === 1;
     this.aborts = cd === undefined || get(cd, CD.A) === 1;
-    this.protection = cd ? protection(cd) : 0;
-    this.roots = cd ? [root0(cd), root1(cd)] : [NO_ROOT, NO_ROOT];
-    this.cd = cd?.slice();
+    this.stalls = cd !== undefined && get(cd, CD.S) === 1;
+    this.merges = get(ste, STE.MEV) === 1;
+    this.protection = cd ? protection(cd, oneRange) : 0;
+    this.roots = cd ? stage1Roots(cd, features, oneRange) : [NO_ROOT, NO_ROOT];
+    this.stage2 = mode >= Mode.Translate && (get(ste, STE.Config) & 0b110) === 0b110
+      ? new StageTwo(ste, features)
+      : undefined;
+    this.source = { ste: source.ste?.slice(), cd: cd?.slice(), e2h };
   }
 }
 
-/** True when STE contents that are valid (V=1) are ILLEGAL on this device. §5.2.2 Validity of STE. */
-export function isSteIllegal(ste: Uint32Array, features: Features): boolean {
-  const config = get(ste, STE.Config);
-  if (config <= Config.Bypass) return false;
-  if (config !== Config.Stage1) return true;
-  const log2count = features.ssidSize === 0 ? 0 : get(ste, STE.S1CDMax);
-  const format = get(ste, STE.S1Fmt);
-  return get(ste, STE.S1STALLD) === 1 || log2count > features.ssidSize ||
-    (log2count > 0 && (format === S1Fmt.TwoLevel4K || format === S1Fmt.TwoLevel64K)) ||
-    getAddress(ste, STE.S1ContextPtr) >= 2 ** features.oas;
+/** The `World` of a stream that stage 1 translates. */
+export function worldOf(ste: Uint32Array, features: Features, e2h: boolean): number {
+  if (streamWorld(ste, features) !== STRW.El2) return World.El1;
+  return e2h ? World.El2E2h : World.El2;
 }
 
-/** True when CD contents that are valid (V=1) are ILLEGAL on this device. §5.4.2 Validity of CD. */
-export function isCdIllegal(cd: Uint32Array, features: Features): boolean {
-  if (get(cd, CD.AA64) === 0) return true;
-  if (get(cd, CD.S) === 1 || get(cd, CD.HA) === 1 || get(cd, CD.HD) === 1) return true;
-  if (!features.asid16 && get(cd, CD.ASID) > 0xff) return true;
-  const end = 2 ** outputBits(cd, features);
-  const used = [root0(cd), root1(cd)].filter((root) => !root.disabled);
-  if (used.length > 0 && get(cd, CD.ENDI) === 1) return true;
-  return used.some((root) =>
-    root.log2granule !== 12 || root.inputBits < 16 || root.inputBits > 48 || root.gpa >= end
-  );
+function tbiOf(cd: Uint32Array, oneRange: boolean): number {
+  const tbi = get(cd, CD.TBI);
+  if (!oneRange) return tbi;
+  return (tbi & 1) === 1 ? IGNORED_IN_ONE_RANGE : 0;
 }
 
-function protection(cd: Uint32Array): number {
-  return (get(cd, CD.WXN) && Protection.WXN) | (get(cd, CD.PAN) && Protection.PAN);
-}
-
-function outputBits(cd: Uint32Array, features: Features): number {
-  return Math.min(ADDRESS_SIZES[get(cd, CD.IPS)] ?? features.oas, features.oas);
-}
-
-const TG0 = [12, 16, 14, 0];
-const TG1 = [0, 14, 12, 16];
-
-function root0(cd: Uint32Array): TableRoot {
-  const log2granule = TG0[get(cd, CD.TG0)];
-  const inputBits = 64 - get(cd, CD.T0SZ);
-  const gpa = getAddress(cd, CD.TTB0);
-  return root(get(cd, CD.EPD0) === 1, log2granule, inputBits, gpa, get(cd, CD.HAD0) === 1);
-}
-
-function root1(cd: Uint32Array): TableRoot {
-  const log2granule = TG1[get(cd, CD.TG1)];
-  const inputBits = 64 - get(cd, CD.T1SZ);
-  const gpa = getAddress(cd, CD.TTB1);
-  return root(get(cd, CD.EPD1) === 1, log2granule, inputBits, gpa, get(cd, CD.HAD1) === 1);
-}
-
-function root(
-  disabled: boolean,
-  log2granule: number,
-  inputBits: number,
-  ttb: number,
-  flat: boolean,
-): TableRoot {
-  const stride = log2granule - 3;
-  const levels = Math.max(Math.ceil((inputBits - log2granule) / stride), 1);
-  const firstShift = log2granule + (levels - 1) * stride;
-  const count = 2 ** (inputBits - firstShift);
-  return {
-    disabled,
-    log2granule,
-    inputBits,
-    gpa: ttb - ttb % (count * 8),
-    firstLevel: 4 - levels,
-    firstShift,
-    firstIndexMask: count - 1,
-    stride,
-    indexMask: (1 << stride) - 1,
-    tableMask: -1 << log2granule,
-    flat,
-  };
+function protection(cd: Uint32Array, oneRange: boolean): number {
+  const wxn = get(cd, CD.WXN) && Protection.WXN;
+  return oneRange ? wxn | Protection.OnePrivilege : wxn | (get(cd, CD.PAN) && Protection.PAN);
 }

@@ -1,57 +1,59 @@
 /**
- * Cached translations: set-associative, bounded, invalidated by address, ASID or all. IHI 0070 §3.17 TLB tagging.
+ * Cached translations: set-associative, bounded, invalidated by address, ASID, VMID or all. IHI 0070 §3.17 TLB tagging.
  *
- * An entry lives at the size of its leaf. An invalidation by ASID or of all only raises a floor: entries stamped
- * before it no longer match, so it costs the same however many entries there are.
+ * An entry belongs to a domain. It lives at the size of what it translates in one piece, and knows the size of the leaf
+ * that it came from, which is larger where stage 2 has smaller pages: an invalidation of any address of the leaf drops all
+ * of its pieces. An invalidation by ASID, by VMID or of all only raises floors: entries stamped before them no longer
+ * match, so it costs the same however many entries there are.
  * @module
  */
+import { Domains, MOST_DOMAINS, SHARED } from "./domains.ts";
+import {
+  alignHigh,
+  alignLow,
+  GPA_HI,
+  GPA_LO,
+  KIND,
+  KIND_DOMAIN,
+  KIND_SIZE_SHIFT,
+  leafDistance,
+  leafOf,
+  OFFSET_MASK,
+  PERMISSIONS,
+  permissionsOf,
+  STAMP,
+  TAG_HI,
+  TAG_LO,
+  WAYS,
+  WORDS,
+} from "./tlb_entry.ts";
+import type { TlbSnapshot } from "./tlb_snapshot.ts";
 
-const WAYS = 4;
-const GLOBAL = 0x1_0000;
-const KIND_ASID = 0x1_ffff;
-const KIND_SIZE_SHIFT = 17;
+/** In place of a domain: all that share a VMID and a world. */
+const EVERY = -2;
 
-// Words of an entry; eight of them share half a cache line.
-const WORDS = 8;
-const TAG_LO = 0;
-const TAG_HI = 1;
-const KIND = 2;
-const STAMP = 3;
-const GPA_LO = 4;
-const GPA_HI = 5;
-const PERMISSIONS = 6;
-const OFFSET_MASK = 7;
-
-/** A TLB as a plain value; see `Tlb.snapshot`. */
-export interface TlbSnapshot {
-  /** How many translations it can hold. */
-  readonly capacity: number;
-  /** Entries that were ever used: the number of each and its words. */
-  readonly entries: readonly (readonly number[])[];
-  /** Sets in which something was pushed out: the number of each and the way. */
-  readonly victims: readonly (readonly [set: number, way: number])[];
-  /** ASIDs that were invalidated, each with the stamp below which its entries do not match. */
-  readonly asidFloors: readonly (readonly [asid: number, floor: number])[];
-  /** The stamp below which no entry matches. */
-  readonly allFloor: number;
-  /** The latest stamp. */
-  readonly clock: number;
-  /** log2 of the page sizes that entries may have. */
-  readonly log2sizes: readonly number[];
-}
+/** Sizes beyond this are cached in pieces. */
+export const LOG2_LARGEST = 30;
 
 /** Translations of one SMMU. An entry is named by a number, valid until the next insertion or invalidation. */
 export class Tlb {
+  /** Its address spaces. */
+  readonly domains: Domains = new Domains();
   readonly #words: Uint32Array;
   readonly #setMask: number;
   readonly #victims: Uint8Array;
-  readonly #asidFloor = new Uint32Array(GLOBAL + 1);
+  readonly #floor = new Uint32Array(MOST_DOMAINS);
   #allFloor = 1;
   #clock = 1;
   /** log2 of the page sizes that entries may have, and the same as bits. */
   #sizes: readonly number[] = [];
   #sizeMask = 0;
+  /** log2 of the largest leaf that pieces of each size came from; 0 where there are no pieces. */
+  readonly #widest = new Uint8Array(LOG2_LARGEST + 1);
   readonly #lastStamp: number;
+  /** Whose entries an invalidation of a range drops. */
+  #owner = EVERY;
+  #shared = 0;
 
   /** A TLB of `4 << log2sets` entries; past `lastStamp` invalidations it starts again, empty. */
   constructor(log2sets: number = 10, lastStamp: number = 0xffff_ffff) {
@@ -74,8 +76,8 @@ export class Tlb {
     return count;
   }
 
-  /** Finds the entry that translates an address, or returns -1. */
-  find(lo: number, hi: number, asid: number): number {
+  /** Finds the entry that translates an address in a domain, or in what it shares with others; or returns -1. */
+  find(lo: number, hi: number, domain: number, shared: number): number {
     const words = this.#words;
     const sizes = this.#sizes;
     for (let i = 0; i < sizes.length; i++) {
@@ -86,7 +88,7 @@ export class Tlb {
       for (let at = first; at < first + WAYS * WORDS; at += WORDS) {
         if (words[at + TAG_LO] !== tag || words[at + TAG_HI] !== hi) continue;
         const kind = words[at + KIND] ^ size;
-        if ((kind === asid || kind === GLOBAL) && this.#isLive(at)) return at;
+        if ((kind === domain || kind === shared) && this.#isLive(at)) return at;
       }
     }
     return -1;
@@ -97,9 +99,24 @@ export class Tlb {
     return this.#words[at + GPA_HI] * 0x1_0000_0000 + this.#words[at + GPA_LO];
   }
 
-  /** Permissions of an entry; see `walk.ts`. */
+  /** Low word of an entry's output page address. */
+  gpaLo(at: number): number {
+    return this.#words[at + GPA_LO];
+  }
+
+  /** High word of an entry's output page address. */
+  gpaHi(at: number): number {
+    return this.#words[at + GPA_HI];
+  }
+
+  /** Permissions of an entry, see `permissions.ts`; bits above those of that file mean something else. */
   permissions(at: number): number {
     return this.#words[at + PERMISSIONS];
+  }
+
+  /** log2 of the size of an entry's page. */
+  log2size(at: number): number {
+    return this.#words[at + KIND] >>> KIND_SIZE_SHIFT;
   }
 
   /** Bits of an address inside the page of an entry. */
@@ -107,13 +124,16 @@ export class Tlb {
     return this.#words[at + OFFSET_MASK];
   }
 
-  /** Remembers a translation of the page of 2^log2size bytes (at most 1 GiB) around an address. */
+  /**
+   * Remembers a translation of the page of 2^log2size bytes (at most 1 GiB) around an address, which comes of a leaf of
+   * 2^log2leaf bytes.
+   */
   insert(
     lo: number,
     hi: number,
-    asid: number,
-    global: boolean,
+    domain: number,
     log2size: number,
+    log2leaf: number,
     gpaLo: number,
     gpaHi: number,
     permissions: number,
@@ -122,7 +142,8 @@ export class Tlb {
       this.#sizeMask |= 1 << log2size;
       this.#sizes = [...this.#sizes, log2size].sort((a, b) => a - b);
     }
-    const kind = (global ? GLOBAL : asid) | (log2size << KIND_SIZE_SHIFT);
+    if (log2leaf !== log2size) this.#widen(log2size, log2leaf);
+    const kind = domain | (log2size << KIND_SIZE_SHIFT);
     const tag = ((lo >>> log2size) << log2size) >>> 0;
     const at = this.#choose(this.#setOf(lo, hi, log2size), tag, hi, kind);
     const words = this.#words;
@@ -132,7 +153,7 @@ export class Tlb {
     words[at + STAMP] = this.#clock;
     words[at + GPA_LO] = gpaLo;
     words[at + GPA_HI] = gpaHi;
-    words[at + PERMISSIONS] = permissions;
+    words[at + PERMISSIONS] = permissionsOf(permissions, log2leaf);
     words[at + OFFSET_MASK] = (1 << log2size) - 1;
   }
 
@@ -141,29 +162,65 @@ export class Tlb {
     this.#allFloor = this.#tick();
     this.#sizes = [];
     this.#sizeMask = 0;
+    this.#widest.fill(0);
   }
 
-  /** Drops what belongs to an ASID; global translations stay. */
-  invalidateAsid(asid: number): void {
-    this.#asidFloor[asid] = this.#tick();
+  /** Drops everything and forgets the domains: nobody may use their numbers afterwards. */
+  clear(): void {
+    this.invalidateAll();
+    this.domains.clear();
+  }
+
+  /** Drops what belongs to one ASID; what it shares with others stays. */
+  invalidateAsid(world: number, vmid: number, asid: number): void {
+    const domain = this.domains.find(world, vmid, asid);
+    if (domain >= 0) this.#floor[domain] = this.#tick();
+  }
+
+  /** Drops what belongs to a VMID in a world, whatever its ASID. */
+  invalidateVmid(world: number, vmid: number): void {
+    const floor = this.#tick();
+    for (let i = this.domains.count - 1; i >= 0; i--) {
+      if (this.domains.isOf(i, world, vmid)) this.#floor[i] = floor;
+    }
   }
 
   /**
-   * Drops whatever translates an address in [hi:lo, hi:lo + sizeBytes), of one ASID and global, or of all when `asid`
-   * is -1. Bounded by the capacity, however large the range.
+   * Drops whatever translates an address in [hi:lo, hi:lo + sizeBytes) for an ASID, and what that shares with others; for
+   * all ASIDs of the VMID when `asid` is -1. Bounded by the capacity, however large the range.
    */
-  invalidateRange(lo: number, hi: number, sizeBytes: number, asid: number): void {
+  invalidateRange(
+    lo: number,
+    hi: number,
+    sizeBytes: number,
+    world: number,
+    vmid: number,
+    asid: number,
+  ): void {
+    const { domains } = this;
+    const domain = asid < 0 ? -1 : domains.find(world, vmid, asid);
+    const shared = domain < 0 ? domains.find(world, vmid, SHARED) : domains.sharedOf(domain);
+    // Nothing was ever translated there.
+    if (shared < 0) return;
+    const mask = this.#setMask;
+    this.#owner = asid < 0 ? EVERY : domain;
+    this.#shared = shared;
     for (const log2size of this.#sizes) {
-      const page = 2 ** log2size;
-      const count = Math.ceil((lo % page + sizeBytes) / page);
-      if (count > this.#setMask) return this.#scanRange(lo, hi, sizeBytes, asid);
-      let pageLo = ((lo >>> log2size) << log2size) >>> 0;
-      let pageHi = hi;
-      for (let i = 0; i < count; i++) {
-        this.#drop(pageLo, pageHi, log2size, asid);
-        const next = pageLo + page;
-        if (next > 0xffff_ffff) pageHi = (pageHi + 1) >>> 0;
-        pageLo = next >>> 0;
+      const widest = this.#widest[log2size];
+      if (widest === 0) {
+        const page = 2 ** log2size;
+        const count = Math.ceil((lo % page + sizeBytes) / page);
+        if (count > mask) return this.#scanRange(lo, hi, sizeBytes);
+        this.#dropPages(((lo >>> log2size) << log2size) >>> 0, hi, count, log2size);
+      } else {
+        // Of a leaf in pieces all are dropped, also those outside the range.
+        const leaf = 2 ** widest;
+        const firstLo = alignLow(lo, widest);
+        const firstHi = alignHigh(hi, widest);
+        const lead = (hi - firstHi) * 0x1_0000_0000 + (lo - firstLo);
+        const count = Math.ceil((lead + sizeBytes) / leaf) * 2 ** (widest - log2size);
+        if (count > mask) return this.#scanRange(lo, hi, sizeBytes);
+        this.#dropPages(firstLo, firstHi, count, log2size, lo, hi, sizeBytes);
       }
     }
   }
@@ -178,11 +235,12 @@ export class Tlb {
     return {
       capacity: this.capacity,
       entries,
-      victims: [...this.#victims.entries()].filter(([, way]) => way !== 0),
-      asidFloors: [...this.#asidFloor.entries()].filter(([, floor]) => floor !== 0),
+      victims: sparse(this.#victims),
+      domains: this.domains.list(),
+      floors: sparse(this.#floor),
       allFloor: this.#allFloor,
       clock: this.#clock,
-      log2sizes: [...this.#sizes],
+      sizes: this.#sizes.map((log2size) => [log2size, this.#widest[log2size]]),
     };
   }
 
@@ -195,42 +253,71 @@ export class Tlb {
     }
     this.#words.fill(0);
     for (const [index, ...words] of snapshot.entries) this.#words.set(words, index * WORDS);
-    this.#victims.fill(0);
-    for (const [set, way] of snapshot.victims) this.#victims[set] = way;
-    this.#asidFloor.fill(0);
-    for (const [asid, floor] of snapshot.asidFloors) this.#asidFloor[asid] = floor;
+    fill(this.#victims, snapshot.victims);
+    this.domains.restore(snapshot.domains);
+    fill(this.#floor, snapshot.floors);
     this.#allFloor = snapshot.allFloor;
     this.#clock = snapshot.clock;
-    this.#sizes = [...snapshot.log2sizes];
+    fill(this.#widest, snapshot.sizes);
+    this.#sizes = snapshot.sizes.map(([log2size]) => log2size);
     this.#sizeMask = this.#sizes.reduce((mask, log2size) => mask | (1 << log2size), 0);
   }
 
-  #scanRange(lo: number, hi: number, sizeBytes: number, asid: number): void {
+  #widen(log2size: number, log2leaf: number): void {
+    this.#widest[log2size] = Math.max(this.#widest[log2size], log2leaf);
+  }
+
+  #scanRange(lo: number, hi: number, sizeBytes: number): void {
     const words = this.#words;
     for (let at = 0; at < words.length; at += WORDS) {
-      if (!matches(words[at + KIND], asid)) continue;
-      const page = 2 ** (words[at + KIND] >>> KIND_SIZE_SHIFT);
-      const fromStart = (words[at + TAG_HI] - hi) * 0x1_0000_0000 + (words[at + TAG_LO] - lo);
-      if (fromStart < sizeBytes && fromStart + page > 0) words[at + STAMP] = 0;
+      if (this.#isOwned(words[at + KIND] & KIND_DOMAIN) && this.#isInRange(at, lo, hi, sizeBytes)) {
+        words[at + STAMP] = 0;
+      }
     }
   }
 
-  #drop(lo: number, hi: number, log2size: number, asid: number): void {
+  /** Drops the owner's entries of `count` pages from hi:lo on; with a range, only those whose leaf has an address of it. */
+  #dropPages(
+    lo: number,
+    hi: number,
+    count: number,
+    log2size: number,
+    rangeLo: number = 0,
+    rangeHi: number = 0,
+    rangeBytes: number = 0,
+  ): void {
     const words = this.#words;
-    const first = this.#setOf(lo, hi, log2size);
-    for (let at = first; at < first + WAYS * WORDS; at += WORDS) {
-      const kind = words[at + KIND];
-      if (
-        words[at + TAG_LO] === lo && words[at + TAG_HI] === hi &&
-        kind >>> KIND_SIZE_SHIFT === log2size && matches(kind, asid)
-      ) words[at + STAMP] = 0;
+    const page = 2 ** log2size;
+    let pageLo = lo;
+    let pageHi = hi;
+    for (let i = 0; i < count; i++) {
+      const first = this.#setOf(pageLo, pageHi, log2size);
+      for (let at = first; at < first + WAYS * WORDS; at += WORDS) {
+        if (words[at + TAG_LO] !== pageLo || words[at + TAG_HI] !== pageHi) continue;
+        const kind = words[at + KIND];
+        if (kind >>> KIND_SIZE_SHIFT !== log2size || !this.#isOwned(kind & KIND_DOMAIN)) continue;
+        if (rangeBytes > 0 && !this.#isInRange(at, rangeLo, rangeHi, rangeBytes)) continue;
+        words[at + STAMP] = 0;
+      }
+      const next = pageLo + page;
+      if (next > 0xffff_ffff) pageHi = (pageHi + 1) >>> 0;
+      pageLo = next >>> 0;
     }
+  }
+
+  #isOwned(domain: number): boolean {
+    return domain === this.#owner || domain === this.#shared ||
+      (this.#owner === EVERY && this.domains.isSibling(domain, this.#shared));
+  }
+
+  #isInRange(at: number, lo: number, hi: number, sizeBytes: number): boolean {
+    const distance = leafDistance(this.#words, at, lo, hi);
+    return distance < sizeBytes && distance + 2 ** leafOf(this.#words[at + PERMISSIONS]) > 0;
   }
 
   #isLive(at: number): boolean {
     const stamp = this.#words[at + STAMP];
-    return stamp >= this.#allFloor &&
-      stamp >= this.#asidFloor[this.#words[at + KIND] & KIND_ASID];
+    return stamp >= this.#allFloor && stamp >= this.#floor[this.#words[at + KIND] & KIND_DOMAIN];
   }
 
   /** The entry of a set to overwrite: the same page's, else a dead one, else each in turn. */
@@ -259,7 +346,7 @@ export class Tlb {
   #tick(): number {
     if (this.#clock === this.#lastStamp) {
       this.#words.fill(0);
-      this.#asidFloor.fill(0);
+      this.#floor.fill(0);
       this.#allFloor = 1;
       this.#clock = 1;
     }
@@ -267,28 +354,16 @@ export class Tlb {
   }
 }
 
-/**
- * A snapshot without the entries that translate an address in [hi:lo, hi:lo + sizeBytes), whatever their ASID; of those
- * of one page size only, where that is given as its log2.
- */
-export function withoutRange(
-  snapshot: TlbSnapshot,
-  lo: number,
-  hi: number,
-  sizeBytes: number,
-  log2size?: number,
-): TlbSnapshot {
-  const entries = snapshot.entries.map(([index, ...words]) => {
-    const log2page = words[KIND] >>> KIND_SIZE_SHIFT;
-    const fromStart = (words[TAG_HI] - hi) * 0x1_0000_0000 + (words[TAG_LO] - lo);
-    const isInside = fromStart < sizeBytes && fromStart + 2 ** log2page > 0 &&
-      (log2size ?? log2page) === log2page;
-    return [index, ...words.map((word, i) => isInside && i === STAMP ? 0 : word)];
-  });
-  return { ...snapshot, entries };
+function sparse(array: Uint8Array | Uint32Array): (readonly [number, number])[] {
+  const found: (readonly [number, number])[] = [];
+  for (let i = 0; i < array.length; i++) if (array[i] !== 0) found.push([i, array[i]]);
+  return found;
 }
 
-function matches(kind: number, asid: number): boolean {
-  const tag = kind & KIND_ASID;
-  return asid < 0 || tag === asid || tag === GLOBAL;
+function fill(
+  array: Uint8Array | Uint32Array,
+  values: readonly (readonly [index: number, value: number])[],
+): void {
+  array.fill(0);
+  for (const [index, value] of values) array[index] = value;
 }

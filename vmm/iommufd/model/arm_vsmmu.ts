@@ -85,6 +85,7 @@ class VsteTable implements StreamSource {
 /** The vSMMU. */
 export class ArmVsmmu implements DriverViommu {
   events: ((type: number, payload: Uint8Array) => void) | undefined;
+  readonly #features: Features;
   readonly #rules: ArmCommandRules;
   readonly #memory: StageTwoMemory;
   readonly #observer: Observer | undefined;
@@ -97,6 +98,7 @@ export class ArmVsmmu implements DriverViommu {
 
   /** With no devices. */
   constructor({ memory, features, rules, log2tlbSets, observer }: ArmVsmmuOptions) {
+    this.#features = features;
     this.#rules = rules;
     this.#memory = memory;
     this.#observer = observer;
@@ -206,8 +208,10 @@ export class ArmVsmmu implements DriverViommu {
   #issue(words: Uint32Array): void {
     if (words[0] === OP.CMD_TLBI_NSNH_ALL) set(words, CMD.Opcode, OP.CMD_TLBI_NH_ALL);
     COMMANDS[words[0] & 0xff]?.run({
+      features: this.#features,
       contexts: this.#translator.contexts,
       tlb: this.#translator.tlb,
+      e2h: () => false,
       sync: () => {},
     }, words);
   }

@@ -123,11 +123,14 @@ export function tellFault(known: Circumstances, features: Features): FaultStory 
   };
 }
 
-function contextOf({ cd, streamId, substreamId }: Circumstances, features: Features):
+function contextOf({ ste, cd, streamId, substreamId }: Circumstances, features: Features):
   | Context
   | undefined {
   if (cd?.words === undefined) return undefined;
-  return new Context(streamId, substreamId, Mode.Translate, features, cd.words);
+  return new Context(streamId, substreamId, Mode.Translate, features, {
+    ste: ste?.words,
+    cd: cd.words,
+  });
 }
 
 function reasonOf(

@@ -152,7 +152,8 @@ function decode(
   features: Features,
 ): Configuration {
   const words = cd?.words;
-  const context = words && new Context(streamId, substreamId, Mode.Translate, features, words);
+  const source = { ste: ste.words, cd: words };
+  const context = words && new Context(streamId, substreamId, Mode.Translate, features, source);
   return {
     seconds,
     substreamId: substreamId < 0 ? null : substreamId,
