@@ -218,8 +218,7 @@ export class Replayer {
     const isSame = expected === got && this.#unknown === undefined &&
       (operation.fetches ?? 0) === this.#fetches.length && (operation.path ?? 0) === this.#path &&
       this.#expected.length === 0 && this.#out.length === 0;
-    if (isSame) return calls;
-    return [...this.#differences(operation, expected, got), ...calls];
+    return isSame ? calls : [...this.#differences(operation, expected, got), ...calls];
   }
 
   #differences(operation: Operation, expected: unknown, got: unknown): readonly Difference[] {
