@@ -45,3 +45,27 @@ export interface DmaPort {
   /** Writes one 32-bit message, to RAM or to an interrupt controller's doorbell. */
   message(requester: Requester, lo: number, hi: number, data: number): boolean;
 }
+
+/**
+ * The way to memory of an endpoint that can wait: where software has a faulting transaction stalled, its answer comes when
+ * software has mended what was wrong, or given up. `done` is told once, before the call returns or later: true when it
+ * was done, false when it was terminated with an abort, and pages before may have been done. The bytes are in use until then.
+ */
+export interface StallableDmaPort {
+  /** Reads `into.length` bytes. */
+  read(
+    requester: Requester,
+    lo: number,
+    hi: number,
+    into: Uint8Array,
+    done: (ok: boolean) => void,
+  ): void;
+  /** Writes `from.length` bytes. */
+  write(
+    requester: Requester,
+    lo: number,
+    hi: number,
+    from: Uint8Array,
+    done: (ok: boolean) => void,
+  ): void;
+}

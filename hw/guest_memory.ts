@@ -24,9 +24,19 @@ export class Entry {
   }
 }
 
+/** What came of a compare-and-exchange. */
+export const Exchange = {
+  /** Memory had what was expected, and has the new value. */
+  Done: 0,
+  /** Memory had something else, and still has it. */
+  Changed: 1,
+  /** There is no writable RAM, or the address is not aligned. */
+  Refused: 2,
+} as const;
+
 /**
- * What the device may do with guest memory. Every method returns false, having changed nothing, when any byte of
- * the range is not RAM (or, for stores, not writable) or when an aligned access is not aligned to its unit.
+ * What the device may do with guest memory. Methods that return a boolean return false, having changed nothing, when any
+ * byte of the range is not RAM (or, for stores, not writable) or when an aligned access is not aligned to its unit.
  */
 export interface GuestMemory {
   /** Copies a record at `gpa` (8-byte aligned) into `into`, each quad atomically. */
@@ -35,6 +45,11 @@ export interface GuestMemory {
   store(gpa: number, from: Entry): boolean;
   /** Stores one 32-bit word at `gpa` (4-byte aligned). */
   store32(gpa: number, value: number): boolean;
+  /**
+   * Replaces one quad at `gpa` (8-byte aligned) by `desired` if it is `expected`, both entries of 8 bytes, atomically with
+   * respect to the guest's processors. Returns one of `Exchange`.
+   */
+  compareExchange(gpa: number, expected: Entry, desired: Entry): number;
   /** Copies bytes from `gpa`. */
   read(gpa: number, into: Uint8Array): boolean;
   /** Copies bytes to `gpa`. */
@@ -130,6 +145,16 @@ export class GuestRam implements GuestMemory {
     if (slot === undefined || !slot.writable || (gpa & 3) !== 0) return false;
     slot.words[(gpa - slot.gpa) / 4] = value;
     return true;
+  }
+
+  /** Replaces a quad at `gpa` if it is what is expected. Returns one of `Exchange`. */
+  compareExchange(gpa: number, expected: Entry, desired: Entry): number {
+    const slot = this.#find(gpa, 8);
+    if (slot === undefined || !slot.writable || (gpa & 7) !== 0) return Exchange.Refused;
+    const index = (gpa - slot.gpa) / 8;
+    const old = expected.quads[0];
+    const found = Atomics.compareExchange(slot.quads, index, old, desired.quads[0]);
+    return found === old ? Exchange.Done : Exchange.Changed;
   }
 
   /** Copies bytes from `gpa`, across neighbouring pieces of RAM too; false when a byte is not RAM. */

@@ -35,12 +35,16 @@ export { PASID_QUIRKS, type PasidQuirk } from "./pci/pasid_quirks.ts";
 export * from "./pci/register_carrier.ts";
 export type { ConfigRegister } from "./pci/registers.ts";
 export { applyPatch, type PatchRun, type SpacePatch } from "./pci/space_patch.ts";
-export type { ContextCacheSnapshot, ContextSnapshot } from "./smmuv3/context_cache.ts";
+export type {
+  ContextCacheSnapshot,
+  ContextSnapshot,
+} from "./smmuv3/configuration/context_cache.ts";
+export { type EndpointPort, PageResponse } from "./smmuv3/endpoint_port.ts";
 export { Access, Termination } from "./smmuv3/fault.ts";
 export { DEFAULT_FEATURES, type Features, features } from "./smmuv3/features.ts";
 export { type HostIommu, StreamUse } from "./smmuv3/host_iommu.ts";
 export type { InterruptLines } from "./smmuv3/interrupts.ts";
 export { type Observer, Translation } from "./smmuv3/observer.ts";
 export { SmmuV3, type SmmuV3Options, type SmmuV3Snapshot } from "./smmuv3/smmuv3.ts";
-export type { TlbSnapshot } from "./smmuv3/tlb.ts";
-export type { Translator } from "./smmuv3/translate.ts";
+export type { TlbSnapshot } from "./smmuv3/translation/tlb_snapshot.ts";
+export type { Translator } from "./smmuv3/translation/translate.ts";

@@ -3,7 +3,7 @@
  * @module
  */
 import type { Requester } from "../hw/device.ts";
-import { COMMANDS } from "../hw/smmuv3/commands.ts";
+import { COMMANDS } from "../hw/smmuv3/queues/commands.ts";
 import { type Observer, Translation } from "../hw/smmuv3/observer.ts";
 import { EVENT } from "../hw/smmuv3/spec/events.ts";
 import { REG } from "../hw/smmuv3/spec/registers.ts";

@@ -6,7 +6,7 @@ import type { DmaPort, MsiPort, Requester } from "../device.ts";
 import type { GuestMemory } from "../guest_memory.ts";
 import { Access, Termination } from "./fault.ts";
 import type { Observer } from "./observer.ts";
-import type { Translator } from "./translate.ts";
+import type { Translator } from "./translation/translate.ts";
 
 const SMALLEST_PAGE = 0x1000;
 

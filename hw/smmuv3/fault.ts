@@ -7,7 +7,8 @@
 import { set } from "../bits.ts";
 import type { Requester } from "../device.ts";
 import { Entry } from "../guest_memory.ts";
-import { CLASS, EVENT, EVENT_SIZE, RECORD } from "./spec/events.ts";
+import { CLASS, EVENT, EVENT_SIZE, RECORD, STALL_RECORD } from "./spec/events.ts";
+import type { Trouble } from "./translation/trouble.ts";
 
 /** How a transaction ends that is not translated. */
 export const Termination = {
@@ -15,15 +16,30 @@ export const Termination = {
   Abort: 1,
   /** Reads return zero, writes are ignored. §5.4 CD.A */
   RazWi: 2,
+  /** It has not ended: it waits for CMD_RESUME. Only of an access that is `Access.Stallable`. §3.12.2 */
+  Stall: 3,
 } as const;
 
 /** Bits of an access. */
-export const Access = { Read: 0b0001, Write: 0b0010, Execute: 0b0100, Privileged: 0b1000 } as const;
+export const Access = {
+  /** Data is read. */
+  Read: 0b0_0001,
+  /** Data is written. */
+  Write: 0b0_0010,
+  /** An instruction is fetched. */
+  Execute: 0b0_0100,
+  /** By privileged software of the endpoint. */
+  Privileged: 0b0_1000,
+  /** The requester can wait for its answer. */
+  Stallable: 0b1_0000,
+} as const;
 
 /** The record of the fault that was met last. */
 export class Fault {
   /** The event record, ready to be written. */
   readonly record: Entry = new Entry(EVENT_SIZE);
+  /** Whether an equal record makes this one superfluous. STE.MEV */
+  merges = false;
 
   /** A configuration error: only the stream is named. */
   configuration(number: number, requester: Requester): void {
@@ -42,25 +58,50 @@ export class Fault {
   /** A structure that could not be fetched: F_STE_FETCH, F_CD_FETCH. */
   fetch(number: number, requester: Requester, gpa: number): void {
     this.#begin(number, requester);
-    this.#fetchAddress(gpa);
+    this.#address(gpa % 0x1_0000_0000, Math.floor(gpa / 0x1_0000_0000));
   }
 
-  /** A translation fault of the input address. */
-  translation(number: number, requester: Requester, lo: number, hi: number, access: number): void {
+  /** A fault that translation met, with its `trouble`. */
+  translation(
+    number: number,
+    requester: Requester,
+    lo: number,
+    hi: number,
+    access: number,
+    trouble: Trouble,
+  ): void {
     this.#begin(number, requester);
-    this.#input(lo, hi, access, CLASS.IN);
+    const { words } = this.record;
+    const reads = (access & Access.Write) === 0;
+    set(words, RECORD.RnW, Number(reads));
+    set(words, RECORD.InD, Number(reads && (access & Access.Execute) !== 0));
+    set(words, RECORD.PnU, Number((access & Access.Privileged) !== 0));
+    set(words, RECORD.CLASS, trouble.klass);
+    set(words, RECORD.InputAddrLow, lo);
+    set(words, RECORD.InputAddrHigh, hi);
+    set(words, RECORD.S2, Number(trouble.stage2));
+    if (number === EVENT.F_WALK_EABT) {
+      const { gpa } = trouble;
+      this.#address(gpa % 0x1_0000_0000, Math.floor(gpa / 0x1_0000_0000));
+    } else if (trouble.stage2) {
+      this.#address(trouble.ipaLo & ~0xfff, trouble.ipaHi);
+      if (number === EVENT.F_PERMISSION && trouble.klass === CLASS.TT) {
+        set(words, RECORD.TTRnW, Number(!trouble.isTableWrite));
+      }
+    }
   }
 
-  /** F_WALK_EABT: a descriptor at `gpa` could not be fetched. */
-  walk(requester: Requester, lo: number, hi: number, access: number, gpa: number): void {
-    this.#begin(EVENT.F_WALK_EABT, requester);
-    this.#input(lo, hi, access, CLASS.TT);
-    this.#fetchAddress(gpa);
+  /** Makes it the record of a transaction that waits for CMD_RESUME with this STAG. */
+  stall(stag: number): void {
+    set(this.record.words, RECORD.Stall, 1);
+    set(this.record.words, STALL_RECORD.STAG, stag);
+    this.merges = false;
   }
 
   #begin(number: number, requester: Requester): void {
     const { words } = this.record;
     words.fill(0);
+    this.merges = false;
     set(words, RECORD.ID, number);
     set(words, RECORD.StreamID, requester.streamId);
     if (requester.substreamId >= 0) {
@@ -69,20 +110,10 @@ export class Fault {
     }
   }
 
-  #input(lo: number, hi: number, access: number, klass: number): void {
+  /** FetchAddr or IPA. */
+  #address(lo: number, hi: number): void {
     const { words } = this.record;
-    const reads = (access & Access.Write) === 0;
-    set(words, RECORD.RnW, Number(reads));
-    set(words, RECORD.InD, Number(reads && (access & Access.Execute) !== 0));
-    set(words, RECORD.PnU, Number((access & Access.Privileged) !== 0));
-    set(words, RECORD.CLASS, klass);
-    set(words, RECORD.InputAddrLow, lo);
-    set(words, RECORD.InputAddrHigh, hi);
-  }
-
-  #fetchAddress(gpa: number): void {
-    const { words } = this.record;
-    set(words, RECORD.FetchAddrLow, (gpa % 0x1_0000_0000) & ~7);
-    set(words, RECORD.FetchAddrHigh, Math.floor(gpa / 0x1_0000_0000));
+    set(words, RECORD.FetchAddrLow, lo & ~7);
+    set(words, RECORD.FetchAddrHigh, hi);
   }
 }

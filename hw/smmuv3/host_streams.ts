@@ -5,13 +5,13 @@
  */
 import { get } from "../bits.ts";
 import type { GuestMemory } from "../guest_memory.ts";
-import { isSteIllegal } from "./context.ts";
+import { isSteIllegal } from "./configuration/ste_validity.ts";
 import type { Features } from "./features.ts";
 import { type HostIommu, StreamUse } from "./host_iommu.ts";
 import type { RegisterFile } from "./register_file.ts";
 import { CR0, GBPA, REG } from "./spec/registers.ts";
 import { Config, STE } from "./spec/ste.ts";
-import { StreamTable } from "./stream_table.ts";
+import { StreamTable } from "./configuration/stream_table.ts";
 
 /** Keeps the hardware's idea of its streams equal to the guest's. */
 export class HostStreams {

@@ -16,33 +16,30 @@
  * @module
  */
 import { get, maskOf, set } from "../bits.ts";
-import type { DmaPort, MmioDevice, MsiPort } from "../device.ts";
+import type { DmaPort, MmioDevice, MsiPort, StallableDmaPort } from "../device.ts";
 import type { GuestMemory } from "../guest_memory.ts";
-import { CommandQueue } from "./command_queue.ts";
-import type { CommandTarget } from "./commands.ts";
+import { CommandQueue } from "./queues/command_queue.ts";
+import type { CommandTarget } from "./queues/command.ts";
 import { TranslatedDma } from "./dma.ts";
-import { EventQueue, Recorded } from "./event_queue.ts";
+import type { EndpointPort } from "./endpoint_port.ts";
+import { EventQueue, Recorded } from "./queues/event_queue.ts";
 import { Fault } from "./fault.ts";
-import { type Features, features, identify } from "./features.ts";
+import { type Features, features } from "./features.ts";
+import { GlobalErrors } from "./global_errors.ts";
 import { HostBatch } from "./host_batch.ts";
 import type { HostIommu } from "./host_iommu.ts";
 import { HostStreams } from "./host_streams.ts";
+import { identify } from "./identify.ts";
 import { type InterruptLines, Interrupts } from "./interrupts.ts";
 import type { Observer } from "./observer.ts";
-import type { ContextCacheSnapshot } from "./context_cache.ts";
+import type { ContextCacheSnapshot } from "./configuration/context_cache.ts";
 import { RegisterFile } from "./register_file.ts";
-import {
-  CERROR,
-  CR0,
-  CR1,
-  GBPA,
-  GERROR,
-  IRQ_CTRL,
-  REG,
-  REGISTER_SPACE_SIZE,
-} from "./spec/registers.ts";
-import type { TlbSnapshot } from "./tlb.ts";
-import { Translator } from "./translate.ts";
+import { unguarded } from "./register_guards.ts";
+import { CERROR, CR0, CR2, GBPA, GERROR, REG, REGISTER_SPACE_SIZE } from "./spec/registers.ts";
+import { StallableDma } from "./stallable_dma.ts";
+import { Stalls } from "./stalls.ts";
+import type { TlbSnapshot } from "./translation/tlb_snapshot.ts";
+import { Translator } from "./translation/translate.ts";
 
 /** What a device is made of. */
 export interface SmmuV3Options {
@@ -56,6 +53,8 @@ export interface SmmuV3Options {
   readonly msi?: MsiPort;
   /** Hardware that translates some streams itself. */
   readonly host?: HostIommu | undefined;
+  /** Endpoints with an ATC or page requests; told of commands for them. */
+  readonly endpoints?: EndpointPort;
   /** Watches the device. */
   readonly observer?: Observer;
   /** Storage of the registers, 128 KiB; a new buffer by default. */
@@ -64,7 +63,7 @@ export interface SmmuV3Options {
   readonly log2tlbSets?: number;
 }
 
-const SNAPSHOT_VERSION = 1;
+const SNAPSHOT_VERSION = 2;
 
 /** The state of a device as a plain value; see `SmmuV3.snapshot`. */
 export interface SmmuV3Snapshot {
@@ -78,20 +77,8 @@ export interface SmmuV3Snapshot {
   readonly contexts: ContextCacheSnapshot;
 }
 
-type GlobalError = (typeof GERROR)[keyof typeof GERROR];
-
-const CR1_TABLE = maskOf(CR1.TABLE_IC, CR1.TABLE_OC, CR1.TABLE_SH);
-const CR1_QUEUE = maskOf(CR1.QUEUE_IC, CR1.QUEUE_OC, CR1.QUEUE_SH);
 const SMMUEN = maskOf(CR0.SMMUEN);
-const EVENTQEN = maskOf(CR0.EVENTQEN);
 const CMDQEN = maskOf(CR0.CMDQEN);
-const GERROR_IRQEN = maskOf(IRQ_CTRL.GERROR_IRQEN);
-const EVENTQ_IRQEN = maskOf(IRQ_CTRL.EVENTQ_IRQEN);
-const MSI_ERRORS = maskOf(
-  GERROR.MSI_CMDQ_ABT_ERR,
-  GERROR.MSI_EVENTQ_ABT_ERR,
-  GERROR.MSI_GERROR_ABT_ERR,
-);
 
 /** The device. */
 export class SmmuV3 implements MmioDevice {
@@ -108,6 +95,8 @@ export class SmmuV3 implements MmioDevice {
   readonly #commands: CommandQueue;
   readonly #events: EventQueue;
   readonly #interrupts: Interrupts;
+  readonly #errors: GlobalErrors;
+  readonly #stalls: Stalls;
   readonly #streams: HostStreams | undefined;
   readonly #hostFault = new Fault();
   readonly #observer: Observer | undefined;
@@ -126,7 +115,9 @@ export class SmmuV3 implements MmioDevice {
       msi,
       observer,
     );
+    this.#errors = new GlobalErrors(registers, this.#interrupts);
     this.#events = new EventQueue(registers, memory, this.features);
+    this.#stalls = new Stalls(this.features, (fault) => this.#recordStall(fault));
     this.translator = new Translator(
       registers,
       memory,
@@ -136,25 +127,20 @@ export class SmmuV3 implements MmioDevice {
       options.log2tlbSets ?? 10,
     );
     this.#streams = host && new HostStreams(host, registers, memory, this.features);
-    const target: CommandTarget = {
-      contexts: this.translator.contexts,
-      tlb: this.translator.tlb,
-      streams: this.#streams,
-      sync: (gpa, data) => this.#sync(gpa, data),
-    };
     const batch = host && new HostBatch(host);
+    const target = this.#target(options.endpoints);
     this.#commands = new CommandQueue(registers, memory, this.features, target, batch, observer);
     this.#memory = memory;
     this.dma = this.port(msi);
     this.reset();
   }
 
-  /** Returns every register to its reset value and forgets everything cached. */
+  /** Returns every register to its reset value, forgets everything cached and aborts what is stalled. */
   reset(): void {
+    this.#stalls.terminateAll();
     this.#registers.words.fill(0);
     identify(this.#registers.words, this.features);
-    this.translator.contexts.invalidateStreams(0, 2 ** 32);
-    this.translator.tlb.invalidateAll();
+    this.translator.forget();
     this.#streams?.refresh();
   }
 
@@ -191,13 +177,24 @@ export class SmmuV3 implements MmioDevice {
     }
     this.translator.tlb.restore(snapshot.tlb);
     this.#registers.restore(snapshot.registers);
-    this.translator.contexts.restore(snapshot.contexts, this.features);
+    const { contexts, tlb } = this.translator;
+    contexts.restore(snapshot.contexts, this.features, tlb.domains);
     this.#streams?.refresh();
   }
 
   /** A way to memory for endpoints whose messages take `msi` to where no RAM is. */
   port(msi?: MsiPort): DmaPort {
     return new TranslatedDma(this.translator, this.#memory, msi, this.#observer);
+  }
+
+  /** A way to memory for endpoints whose transactions can be stalled; PCI functions are none. */
+  stallablePort(): StallableDmaPort {
+    return new StallableDma({
+      translator: this.translator,
+      memory: this.#memory,
+      stalls: this.#stalls,
+      observer: this.#observer,
+    });
   }
 
   /** Reads 4 or 8 bytes, aligned; other accesses read zero. */
@@ -227,7 +224,7 @@ export class SmmuV3 implements MmioDevice {
   /** Writes the 32-bit register, or half register, at `offset`; has taken effect when it returns. */
   write32(offset: number, value: number): void {
     const at = RegisterFile.resolve(offset);
-    const writable = RegisterFile.writable(at) & this.#unguarded(at);
+    const writable = RegisterFile.writable(at) & unguarded(at, this.#registers, this.features);
     if (writable === 0) return;
     const { words } = this.#registers;
     const old = words[at >>> 2];
@@ -242,8 +239,10 @@ export class SmmuV3 implements MmioDevice {
       case REG.CR0.offset:
         // Before CR0ACK says so: hardware translates from now on, or no longer.
         if (((old ^ registers.get(REG.CR0)) & SMMUEN) !== 0) this.#streams?.refresh();
+        if ((registers.get(REG.CR0) & SMMUEN) === 0) this.#stalls.terminateAll();
         registers.set(REG.CR0ACK, registers.get(REG.CR0));
         this.#consume();
+        this.#stalls.wake();
         break;
       case REG.IRQ_CTRL.offset:
         registers.set(REG.IRQ_CTRLACK, registers.get(REG.IRQ_CTRL));
@@ -260,86 +259,67 @@ export class SmmuV3 implements MmioDevice {
         break;
       }
       case REG.GERRORN.offset:
+        this.#consume();
+        this.#stalls.wake();
+        break;
       case REG.CMDQ_PROD.offset:
         this.#consume();
         break;
-    }
-  }
-
-  /** The bits of a register that are not guarded against writes just now. §6.3, "write ignored when". */
-  #unguarded(offset: number): number {
-    const cr0 = this.#registers.get(REG.CR0);
-    const irqCtrl = this.#registers.get(REG.IRQ_CTRL);
-    switch (offset) {
-      case REG.CR1.offset:
-        return ((cr0 & SMMUEN) === 0 ? CR1_TABLE : 0) |
-          ((cr0 & (CMDQEN | EVENTQEN)) === 0 ? CR1_QUEUE : 0);
-      case REG.CR2.offset:
-      case REG.STRTAB_BASE.offset:
-      case REG.STRTAB_BASE.offset + 4:
-      case REG.STRTAB_BASE_CFG.offset:
-        return (cr0 & SMMUEN) === 0 ? ~0 : 0;
-      case REG.CMDQ_BASE.offset:
-      case REG.CMDQ_BASE.offset + 4:
-      case REG.CMDQ_CONS.offset:
-        return (cr0 & CMDQEN) === 0 ? ~0 : 0;
-      case REG.EVENTQ_BASE.offset:
-      case REG.EVENTQ_BASE.offset + 4:
-      case REG.EVENTQ_PROD.offset:
-        return (cr0 & EVENTQEN) === 0 ? ~0 : 0;
-      case REG.EVENTQ_IRQ_CFG0.offset:
-      case REG.EVENTQ_IRQ_CFG0.offset + 4:
-      case REG.EVENTQ_IRQ_CFG1.offset:
-      case REG.EVENTQ_IRQ_CFG2.offset:
-        return this.features.msi && (irqCtrl & EVENTQ_IRQEN) === 0 ? ~0 : 0;
-      case REG.GERROR_IRQ_CFG0.offset:
-      case REG.GERROR_IRQ_CFG0.offset + 4:
-      case REG.GERROR_IRQ_CFG1.offset:
-      case REG.GERROR_IRQ_CFG2.offset:
-        return this.features.msi && (irqCtrl & GERROR_IRQEN) === 0 ? ~0 : 0;
-      case REG.GERRORN.offset:
-        return this.features.msi ? ~0 : ~MSI_ERRORS;
-      default:
-        return ~0;
+      case REG.EVENTQ_CONS.offset:
+        this.#stalls.wake();
+        break;
     }
   }
 
   #consume(): void {
     if ((this.#registers.get(REG.CR0) & CMDQEN) === 0) return;
-    if (this.#isActive(GERROR.CMDQ_ERR)) return;
-    if (this.#commands.consume() !== CERROR.NONE) this.#raise(GERROR.CMDQ_ERR);
+    if (this.#errors.isActive(GERROR.CMDQ_ERR)) return;
+    if (this.#commands.consume() !== CERROR.NONE) this.#errors.raise(GERROR.CMDQ_ERR);
   }
 
   #sync(gpa: number, data: number): void {
-    if (!this.#interrupts.cmdSync(gpa, data)) this.#raise(GERROR.MSI_CMDQ_ABT_ERR);
+    if (!this.#interrupts.cmdSync(gpa, data)) this.#errors.raise(GERROR.MSI_CMDQ_ABT_ERR);
   }
 
   #record(fault: Fault): void {
-    const recorded = this.#events.write(fault.record, this.#isActive(GERROR.EVENTQ_ABT_ERR));
-    this.#observer?.event(fault.record.words, recorded <= Recorded.First);
-    if (recorded === Recorded.Aborted) this.#raise(GERROR.EVENTQ_ABT_ERR);
+    const isInError = this.#errors.isActive(GERROR.EVENTQ_ABT_ERR);
+    this.#recorded(fault, this.#events.write(fault.record, isInError, fault.merges));
+  }
+
+  /** Records a stalled transaction; false, with nothing lost, when the queue is not writable. §7.2.1 */
+  #recordStall(fault: Fault): boolean {
+    if (!this.#events.isWritable(this.#errors.isActive(GERROR.EVENTQ_ABT_ERR))) return false;
+    const recorded = this.#events.write(fault.record, false, false);
+    this.#recorded(fault, recorded);
+    return recorded !== Recorded.Aborted;
+  }
+
+  #recorded({ record }: Fault, recorded: number): void {
+    this.#observer?.event(record.words, recorded <= Recorded.First);
+    if (recorded === Recorded.Aborted) this.#errors.raise(GERROR.EVENTQ_ABT_ERR);
     if (recorded === Recorded.First && !this.#interrupts.eventq()) {
-      this.#raise(GERROR.MSI_EVENTQ_ABT_ERR);
+      this.#errors.raise(GERROR.MSI_EVENTQ_ABT_ERR);
     }
   }
 
-  #isActive(error: GlobalError): boolean {
-    const difference = this.#registers.get(REG.GERROR) ^ this.#registers.get(REG.GERRORN);
-    return (difference & maskOf(error)) !== 0;
-  }
-
-  #raise(error: GlobalError): void {
-    // §7.5: an aborted GERROR message is itself recorded, but raises no interrupt.
-    if (this.#activate(error) && !this.#interrupts.gerror()) {
-      this.#activate(GERROR.MSI_GERROR_ABT_ERR);
-    }
-  }
-
-  /** Makes a global error active; one that is active already stays as it is. §7.5 Global error recording. */
-  #activate(error: GlobalError): boolean {
-    if (this.#isActive(error)) return false;
-    this.#registers.set(REG.GERROR, this.#registers.get(REG.GERROR) ^ maskOf(error));
-    return true;
+  /** What commands act on. §3.9.1: endpoints are told nothing while SMMUEN is 0. */
+  #target(endpoints: EndpointPort | undefined): CommandTarget {
+    const { contexts, tlb } = this.translator;
+    const cr2 = this.#registers.view(REG.CR2);
+    const isEnabled = (): boolean => (this.#registers.get(REG.CR0) & SMMUEN) !== 0;
+    return {
+      features: this.features,
+      contexts,
+      tlb,
+      streams: this.#streams,
+      stalls: this.#stalls,
+      endpoints: endpoints && {
+        invalidate: (...request) => !isEnabled() || endpoints.invalidate(...request),
+        respond: (...answer) => isEnabled() ? endpoints.respond(...answer) : undefined,
+      },
+      e2h: () => get(cr2, CR2.E2H) === 1,
+      sync: (gpa, data) => this.#sync(gpa, data),
+    };
   }
 }
 

@@ -27,6 +27,7 @@ const SHORTER = new Set([
   "CMD_SYNC.MSIAddress",
   "CD.TTB0",
   "CD.TTB1",
+  "STE.S2TTB",
 ]);
 
 /** Bits of two-bit fields that the manual has as two fields. */
@@ -85,10 +86,9 @@ const LAYOUTS: readonly Layout[] = [
     name: "STE",
     ours: ste.STE,
     theirs: golden.ste.fields,
-    absent: "S2HWU59 S2HWU60 S2HWU61 S2HWU62 SW_RESERVED S1PIE S2FWB S1MPAM S2VMID S2T0SZ S2SL0 " +
-      "S2IR0 S2OR0 S2SH0 S2TG S2PS S2AA64 S2ENDI S2AFFD S2PTW S2HD S2HA S2S S2R S2HAFT S2PIE " +
-      "S2POE DPT_VMATCH S2NSW S2NSA S2SL0_2 S2DS S2TTB S2SKL PARTID S_S2T0SZ S_S2SL0 S_S2TG " +
-      "MECID PMG MPAM_NS AssuredOnly TL0 TL1 VMSPtr S2SW S2SA S_S2SL0_2 S_S2TTB S_S2SKL S2POI",
+    absent: "S2HWU59 S2HWU60 S2HWU61 S2HWU62 SW_RESERVED S1PIE S1MPAM S2HAFT S2PIE S2POE " +
+      "DPT_VMATCH S2NSW S2NSA S2SL0_2 S2DS S2SKL PARTID S_S2T0SZ S_S2SL0 S_S2TG MECID PMG " +
+      "MPAM_NS AssuredOnly TL0 TL1 VMSPtr S2SW S2SA S_S2SL0_2 S_S2TTB S_S2SKL S2POI",
   },
   { name: "L1STD", ours: ste.L1STD, theirs: golden.l1std.fields },
   {
@@ -109,7 +109,31 @@ const LAYOUTS: readonly Layout[] = [
     name: "Event record",
     ours: RECORD,
     theirs: golden.events.fields,
-    absent: "STAG GPCF NSIPA TTRnW InputAddr FetchAddr IPA",
+    absent: "STAG GPCF NSIPA InputAddr FetchAddr IPA",
+  },
+  {
+    name: "Stall record",
+    ours: events.STALL_RECORD,
+    theirs: { STAG: golden.events.fields.STAG },
+  },
+  { name: "L1CD", ours: cd.L1CD, theirs: golden.l1cd.fields },
+  {
+    name: "CMD_ATC_INV",
+    ours: commands.ATC_INV,
+    theirs: commandFields.CMD_ATC_INV,
+    absent: "Address",
+  },
+  { name: "CMD_PRI_RESP", ours: commands.PRI_RESP, theirs: commandFields.CMD_PRI_RESP },
+  {
+    name: "CMD_RESUME",
+    ours: { SSec: commands.CMD.SSec, ...commands.RESUME },
+    theirs: commandFields.CMD_RESUME,
+  },
+  {
+    name: "CMD_TLBI_S2_IPA",
+    ours: without(commands.TLBI, ["SCALE", "ASID"]),
+    theirs: commandFields.CMD_TLBI_S2_IPA,
+    absent: "SCALE TTL128 Address",
   },
   ...["CMD_TLBI_NH_VA", "CMD_TLBI_EL2_VA"].map((name): Layout => ({
     name,
@@ -186,8 +210,16 @@ Deno.test("each opcode, event and error has the manual's number", () => {
 
 Deno.test("each structure has the manual's size", () => {
   const { COMMAND_SIZE } = commands;
-  const sizes = [COMMAND_SIZE, ste.STE_SIZE, ste.L1STD_SIZE, cd.CD_SIZE, events.EVENT_SIZE];
-  const theirs = [golden.commands, golden.ste, golden.l1std, golden.cd, golden.events];
+  const sizes = [
+    COMMAND_SIZE,
+    ste.STE_SIZE,
+    ste.L1STD_SIZE,
+    cd.CD_SIZE,
+    cd.L1CD_SIZE,
+    events.EVENT_SIZE,
+  ];
+  const { commands: command, l1cd } = golden;
+  const theirs = [command, golden.ste, golden.l1std, golden.cd, l1cd, golden.events];
   assertEquals(sizes.map((sizeBytes) => sizeBytes * 8), theirs.map(({ sizeBits }) => sizeBits));
 });
 

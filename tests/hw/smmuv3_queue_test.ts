@@ -3,7 +3,7 @@
  * @module
  */
 import { assertEquals } from "@std/assert";
-import { advance, indexMask, isEmpty, isFull, slotOf } from "../../hw/smmuv3/queue.ts";
+import { advance, indexMask, isEmpty, isFull, slotOf } from "../../hw/smmuv3/queues/queue.ts";
 
 const LOG2SIZES = [0, 1, 2, 3, 4];
 

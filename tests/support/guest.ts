@@ -300,6 +300,7 @@ export function altered(ram: GuestMemory, methods: Partial<GuestMemory>): GuestM
     fetch: (gpa, into) => ram.fetch(gpa, into),
     store: (gpa, from) => ram.store(gpa, from),
     store32: (gpa, value) => ram.store32(gpa, value),
+    compareExchange: (gpa, expected, desired) => ram.compareExchange(gpa, expected, desired),
     read: (gpa, into) => ram.read(gpa, into),
     write: (gpa, from) => ram.write(gpa, from),
     ...methods,

@@ -130,6 +130,10 @@ class LaterMemory implements GuestMemory {
     return this.memory!.store32(gpa, value);
   }
 
+  compareExchange(gpa: number, expected: Entry, desired: Entry): number {
+    return this.memory!.compareExchange(gpa, expected, desired);
+  }
+
   read(gpa: number, into: Uint8Array): boolean {
     return this.memory!.read(gpa, into);
   }

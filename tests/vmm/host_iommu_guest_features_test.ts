@@ -1,6 +1,6 @@
 /** Which guest an SMMU of the host can serve. IHI 0070 §6.3.1 to §6.3.6. */
 import { assertEquals, assertThrows } from "@std/assert";
-import type { Features } from "../../hw/smmuv3/features.ts";
+import { DEFAULT_FEATURES, type Features } from "../../hw/smmuv3/features.ts";
 import { addressBits, guestFeatures } from "../../vmm/host_iommu/guest_features.ts";
 import { type HostIdentity, hostIdentity } from "../../vmm/host_iommu/host_identity.ts";
 
@@ -48,16 +48,9 @@ Deno.test("a guest follows the host where nothing is asked", async (t) => {
   ];
   for (const { name, host, inputBits, features } of cases) {
     await t.step(name, () => {
-      const ours = {
-        sidSize: 16,
-        log2CommandQueue: 10,
-        log2EventQueue: 10,
-        twoLevelStreamTable: true,
-        msi: true,
-      };
       const got = guestFeatures(host, {}, inputBits);
       assertEquals(got.refusals, []);
-      assertEquals(got.features, { ...ours, ...features } as Features);
+      assertEquals(got.features, { ...DEFAULT_FEATURES, ...features });
     });
   }
 });
@@ -75,6 +68,16 @@ Deno.test("what is asked for is given, or refused with the host's value and the 
       host: QEMU,
       asked: { ssidSize: 10 },
       says: ["Feature ssidSize is 10, but the host's IDR1.SSIDSIZE is 0"],
+    },
+    {
+      host: LARGE,
+      asked: { stage2: true, ats: true, httu: 2, granule16K: true, stallModel: 0, stallMax: 4 },
+      says: [
+        "Feature stage2 is true, but stage 2 of hardware is the host's",
+        "Feature httu is 2, but the host's IDR0.HTTU is 0",
+        "Feature ats is true, but Linux does not forward it for a guest",
+        "Feature stallModel is 0, but Linux does not forward it for a guest",
+      ],
     },
     {
       host: SMALL,
@@ -134,7 +137,7 @@ Deno.test("what every guest of ours sees must be true of the host", async (t) =>
     {
       name: "no 4 KiB granule",
       host: host(0x0d44_101b, 0x0273_0010, 0x1414, 0x64),
-      says: "A guest's IDR5.GRAN4K is 1, but the host's is 0",
+      says: "Feature granule4K is true, but the host's IDR5.GRAN4K is 0",
     },
   ];
   for (const { name, host, says } of cases) {

@@ -1,5 +1,5 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { COMMANDS } from "../../hw/smmuv3/commands.ts";
+import { COMMANDS } from "../../hw/smmuv3/queues/commands.ts";
 import { SmmuV3 } from "../../hw/smmuv3/smmuv3.ts";
 import { divergenceLines } from "../../vmm/trace/replay/divergence.ts";
 import type { TraceHeader } from "../../vmm/trace/format.ts";
@@ -12,8 +12,8 @@ type Options = ConstructorParameters<typeof SmmuV3>[0];
 
 /** A device whose memory is seen through something else. */
 function seen(options: Options, memory: Partial<Options["memory"]>): Options {
-  const { fetch, store, store32, read, write } = options.memory;
-  return { ...options, memory: { fetch, store, store32, read, write, ...memory } };
+  const { fetch, store, store32, compareExchange, read, write } = options.memory;
+  return { ...options, memory: { fetch, store, store32, compareExchange, read, write, ...memory } };
 }
 
 /** A device of which a command does something else while `use` runs. */
@@ -175,8 +175,8 @@ const BROKEN: readonly Broken[] = [
       const smmu = new SmmuV3(options);
       const { tlb } = smmu.translator;
       const insert = tlb.insert.bind(tlb);
-      tlb.insert = (lo, hi, asid, global, _log2size, gpaLo, gpaHi, permissions) =>
-        insert(lo, hi, asid, global, 12, gpaLo | (lo & 0x1f_f000), gpaHi, permissions);
+      tlb.insert = (lo, hi, domain, _log2size, _log2leaf, gpaLo, gpaHi, permissions) =>
+        insert(lo, hi, domain, 12, 12, gpaLo | (lo & 0x1f_f000), gpaHi, permissions);
       return smmu;
     },
     says: ["a block was walked as a smaller page", "maps 2 MiB, and the TLB holds only 4 KiB"],
@@ -265,8 +265,8 @@ const BROKEN_FOR_LINUX: readonly BrokenForLinux[] = [
       const smmu = new SmmuV3(options);
       const { tlb } = smmu.translator;
       const insert = tlb.insert.bind(tlb);
-      tlb.insert = (lo, hi, asid, global, _log2size, gpaLo, gpaHi, permissions) =>
-        insert(lo, hi, asid, global, 21, gpaLo & 0xffe0_0000, gpaHi, permissions);
+      tlb.insert = (lo, hi, domain, _log2size, _log2leaf, gpaLo, gpaHi, permissions) =>
+        insert(lo, hi, domain, 21, 21, gpaLo & 0xffe0_0000, gpaHi, permissions);
       return smmu;
     },
     says: ["the transaction was translated to 0x", "instead of 0x", "(a page of 4 KiB)"],

@@ -202,15 +202,15 @@ Deno.test("versions and features that this reader has not are refused by name", 
     ["a version in words", { version: "new" }, '"version" cannot be "new"'],
     [
       "a feature from elsewhere",
-      { features: { ...features, stage2: true, ats: 3 } },
-      "it was recorded with stage2 true, ats 3, and this device has only sidSize, ssidSize, oas,",
+      { features: { ...features, realms: true, mpam: 3 } },
+      "it was recorded with realms true, mpam 3, and this device has only sidSize, ssidSize, oas,",
     ],
-    ["a feature from elsewhere, off", { features: { ...features, stage2: false } }, undefined],
+    ["a feature from elsewhere, off", { features: { ...features, realms: false } }, undefined],
     ["a feature that was not known", { features: { ...features, asid16: undefined } }, undefined],
     [
       "a value that this device has not",
-      { features: { ...features, oas: 52 } },
-      "Feature oas is 52, but this device has 32,36,40,42,44,48",
+      { features: { ...features, oas: 56 } },
+      "Feature oas is 56, but this device has 32,36,40,42,44,48",
     ],
     ["a feature of another kind", { features: { ...features, msi: 1 } }, "msi cannot be 1"],
     ["no features", { features: [] }, '"features" cannot be []'],
@@ -305,7 +305,10 @@ Deno.test("an end that counts otherwise, or is not the end, is found", async () 
     const header = writer.line(SMALL_HEADER);
     const end = writer.line({ end: true, operations: 3 });
     const counted = await assertRejects(() => openAll(put(header + end)), TraceError);
-    assertStringIncludes(counted.message, "in line 2, at byte 316 of the uncompressed trace");
+    assertStringIncludes(
+      counted.message,
+      `in line 2, at byte ${header.length} of the uncompressed trace`,
+    );
     assertStringIncludes(counted.message, "its end counts 3 operations; 0 operations before it");
     const more = { ...SMALL_HEADER };
     const twice = withHeader(more);

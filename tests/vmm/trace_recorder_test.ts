@@ -36,7 +36,13 @@ const WHO = { streamId: 8, substreamId: -1 };
 Deno.test("each operation is a line of what it was, and of what came of it", async (t) => {
   const { recorder: subject, taken } = recorder();
   taken();
-  const ram = { fetch: () => true, store: () => true, store32: () => false, read: () => true };
+  const ram = {
+    fetch: () => true,
+    store: () => true,
+    store32: () => false,
+    compareExchange: () => 1,
+    read: () => true,
+  };
   const memory = subject.memory({ ...ram, write: () => false });
   const wire = subject.wire("eventq", { pulse: () => {}, set: () => {} });
   const msi = subject.msi({ send: () => true });

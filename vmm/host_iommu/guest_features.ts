@@ -12,8 +12,8 @@ import {
   DEFAULT_FEATURES,
   type Features,
   features,
-  identify,
 } from "../../hw/smmuv3/features.ts";
+import { identify } from "../../hw/smmuv3/identify.ts";
 import {
   IDR0,
   IDR1,
@@ -55,29 +55,67 @@ interface Rule {
   readonly feature?: keyof Features;
   /** Whether a guest that sees `guest` can be served by hardware that has `host`. */
   readonly fits: (guest: number, host: number) => boolean;
+  /** Why not, where no host would do. */
+  readonly because?: string;
 }
 
 const isAtMost = (guest: number, host: number): boolean => guest <= host;
 const hasBitsOf = (guest: number, host: number): boolean => (guest & ~host) === 0;
+const isAbsent = (guest: number): boolean => guest === 0;
 const isSame = (guest: number, host: number): boolean => guest === host;
 /** TTENDIAN 0 is both, 2 little, 3 big. */
 const isEndianOf = (guest: number, host: number): boolean => host === 0 || guest === host;
 /** STALL_MODEL 0 is both, 1 terminates; 2 stalls always, and refuses a context that does not say so. */
 const terminates = (_guest: number, host: number): boolean => host !== 2;
+const neverStalls = (guest: number): boolean => guest === 1;
+
+const STAGE2_IS_OURS = "stage 2 of hardware is the host's";
+const NOT_FORWARDED = "Linux does not forward it for a guest";
 
 const REQUIRED: readonly Rule[] = [
   { name: "IDR0.TTF", register: 0, field: IDR0.TTF, fits: hasBitsOf },
   { name: "IDR0.TTENDIAN", register: 0, field: IDR0.TTENDIAN, fits: isEndianOf },
+  {
+    name: "IDR0.S2P",
+    register: 0,
+    field: IDR0.S2P,
+    feature: "stage2",
+    fits: isAbsent,
+    because: STAGE2_IS_OURS,
+  },
+  { name: "IDR0.HTTU", register: 0, field: IDR0.HTTU, feature: "httu", fits: isAtMost },
+  {
+    name: "IDR0.ATS",
+    register: 0,
+    field: IDR0.ATS,
+    feature: "ats",
+    fits: isAbsent,
+    because: NOT_FORWARDED,
+  },
+  {
+    name: "IDR0.STALL_MODEL",
+    register: 0,
+    field: IDR0.STALL_MODEL,
+    feature: "stallModel",
+    fits: neverStalls,
+    because: NOT_FORWARDED,
+  },
   { name: "IDR0.STALL_MODEL", register: 0, field: IDR0.STALL_MODEL, fits: terminates },
-  { name: "IDR0.CD2L", register: 0, field: IDR0.CD2L, fits: isAtMost },
+  {
+    name: "IDR0.CD2L",
+    register: 0,
+    field: IDR0.CD2L,
+    feature: "twoLevelContextTable",
+    fits: isAtMost,
+  },
   { name: "IDR0.ASID16", register: 0, field: IDR0.ASID16, feature: "asid16", fits: isAtMost },
   { name: "IDR1.SSIDSIZE", register: 1, field: IDR1.SSIDSIZE, feature: "ssidSize", fits: isAtMost },
   { name: "IDR3.RIL", register: 3, field: IDR3.RIL, feature: "rangeInvalidation", fits: isAtMost },
-  { name: "IDR5.GRAN4K", register: 5, field: IDR5.GRAN4K, fits: isAtMost },
-  { name: "IDR5.GRAN16K", register: 5, field: IDR5.GRAN16K, fits: isAtMost },
-  { name: "IDR5.GRAN64K", register: 5, field: IDR5.GRAN64K, fits: isAtMost },
+  { name: "IDR5.GRAN4K", register: 5, field: IDR5.GRAN4K, feature: "granule4K", fits: isAtMost },
+  { name: "IDR5.GRAN16K", register: 5, field: IDR5.GRAN16K, feature: "granule16K", fits: isAtMost },
+  { name: "IDR5.GRAN64K", register: 5, field: IDR5.GRAN64K, feature: "granule64K", fits: isAtMost },
   { name: "IDR5.DS", register: 5, field: IDR5.DS, fits: isAtMost },
-  { name: "IDR5.VAX", register: 5, field: IDR5.VAX, fits: isAtMost },
+  { name: "IDR5.VAX", register: 5, field: IDR5.VAX, feature: "vax", fits: isAtMost },
 ];
 
 const TOLD_ALL_THE_SAME: readonly Rule[] = [
@@ -132,11 +170,13 @@ function possible(host: HostIdentity, room: number): Partial<Features> {
 }
 
 function compare(rule: Rule, words: Uint32Array, host: HostIdentity, chosen: Features): Refusal[] {
-  const { name, register, field, feature, fits } = rule;
+  const { name, register, field, feature, fits, because } = rule;
   const guestValue = get(words.subarray(REG.IDR0.offset / 4 + register), field);
   const hostValue = value(host, register, field);
   if (fits(guestValue, hostValue)) return [];
-  const message = feature === undefined
+  const message = because !== undefined
+    ? `Feature ${feature} is ${feature && chosen[feature]}, but ${because}`
+    : feature === undefined
     ? `A guest's ${name} is ${guestValue}, but the host's is ${hostValue}`
     : `Feature ${feature} is ${chosen[feature]}, but the host's ${name} is ${hostValue}`;
   return [{ feature: feature ?? name, guest: guestValue, host: hostValue, message }];

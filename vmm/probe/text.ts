@@ -3,7 +3,8 @@
  * @module
  */
 import { type Field, get } from "../../hw/bits.ts";
-import { type Features, identify } from "../../hw/smmuv3/features.ts";
+import type { Features } from "../../hw/smmuv3/features.ts";
+import { identify } from "../../hw/smmuv3/identify.ts";
 import { IDR0, IDR1, IDR3, IDR5 } from "../../hw/smmuv3/spec/registers.ts";
 import type { HostIdentity } from "../host_iommu/host_identity.ts";
 import { type Examination, STEPS } from "./examination.ts";

@@ -53,6 +53,8 @@ export type Output =
   | readonly ["store", gpa: number, bytes: string, ok: boolean]
   /** It stored one word: address, value, whether there was RAM. */
   | readonly ["store32", gpa: number, value: number, ok: boolean]
+  /** It replaced a quad if that was the first of these: address, both quads, one of `Exchange` in `hw/guest_memory.ts`. */
+  | readonly ["exchange", gpa: number, expected: string, desired: string, outcome: number]
   /** It moved a payload: address, length, CRC-32 of the bytes (of what is written, or was read), whether there was RAM. */
   | readonly ["read" | "write", gpa: number, sizeBytes: number, crc: number, ok: boolean]
   /** It pulsed a wire. */

@@ -40,6 +40,11 @@ export class KnownMemory {
     this.#hi[slot] = hi;
   }
 
+  /** Learns what the quads from `gpa` on hold. */
+  learnAll(gpa: number, words: Uint32Array): void {
+    for (let i = 0; i < words.length; i += 2) this.learn(gpa + i * 4, words[i], words[i + 1]);
+  }
+
   /** Copies the words of a known quad to `into[at]` and `into[at + 1]`. */
   recall(gpa: number, into: Uint32Array, at: number): void {
     const slot = this.#slot(gpa);

@@ -74,6 +74,12 @@ export class Recorder {
         this.#out += `,["store32",${gpa},${value >>> 0},${ok}]`;
         return ok;
       },
+      compareExchange: (gpa, expected, desired) => {
+        const outcome = inner.compareExchange(gpa, expected, desired);
+        const [before, after] = [toHex(expected.bytes), toHex(desired.bytes)];
+        this.#out += `,["exchange",${gpa},"${before}","${after}",${outcome}]`;
+        return outcome;
+      },
       read: (gpa, into) => {
         const ok = inner.read(gpa, into);
         this.#out += `,["read",${gpa},${into.length},${ok ? crc32(into) : 0},${ok}]`;
@@ -259,7 +265,7 @@ export class Recorder {
       if (!known.holds(gpa + i * 4, words[i], words[i + 1])) isKnown = false;
     }
     if (isKnown) return;
-    for (let i = 0; i < words.length; i += 2) known.learn(gpa + i * 4, words[i], words[i + 1]);
+    known.learnAll(gpa, words);
     this.#mem += `,[${fetch},${gpa},"${toHex(bytes)}"]`;
   }
 }

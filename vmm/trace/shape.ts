@@ -3,6 +3,7 @@
  * @module
  */
 import { DEFAULT_FEATURES, type Features, features } from "../../hw/smmuv3/features.ts";
+import { Exchange } from "../../hw/guest_memory.ts";
 import { type TraceHeader, VERSION } from "./format.ts";
 
 /** An object as JSON gives it. */
@@ -17,6 +18,9 @@ const IDR_COUNT = 8;
 const MOST_STREAMS = 4096;
 /** An event record has 32 bytes. */
 const EVENT_DIGITS = 64;
+
+/** What recordings before version 1.2 do not name, and had. */
+const UNNAMED: Partial<Features> = { stage1: true, granule4K: true, stallModel: 1 };
 
 const HEX = /^[0-9a-f]+$/;
 const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
@@ -84,11 +88,17 @@ const OUTPUTS: Readonly<Record<string, (output: readonly unknown[]) => boolean>>
   store: ([, gpa, bytes, ok]) => isCount(gpa) && isHex(bytes, 16) && typeof ok === "boolean",
   store32: ([, gpa, value, ok]) =>
     isCount(gpa) && isCount(value, 0xffff_ffff) && typeof ok === "boolean",
+  exchange: ([, gpa, expected, desired, outcome]) =>
+    isCount(gpa) && isQuad(expected) && isQuad(desired) && isCount(outcome, Exchange.Refused),
   read: isPayload,
   write: isPayload,
   irq: ([, line]) => typeof line === "string",
   msi: ([, gpa, data, ok]) => isCount(gpa) && isCount(data, 0xffff_ffff) && typeof ok === "boolean",
 };
+
+function isQuad(value: unknown): boolean {
+  return isHex(value, 16) && (value as string).length === 16;
+}
 
 function isPayload([, gpa, sizeBytes, crc, ok]: readonly unknown[]): boolean {
   return isCount(gpa) && isCount(sizeBytes) && isCount(crc, 0xffff_ffff) && typeof ok === "boolean";
@@ -192,7 +202,7 @@ function isWords(value: unknown): boolean {
     Object.values(value).every((word) => typeof word === "string");
 }
 
-/** Features that this device can have, or why it cannot. What a trace does not name is off; what is off need not be known. */
+/** Features that this device can have, or why it cannot. What a trace does not name is off but for `UNNAMED`; what is off need not be known. */
 function featuresOf(recorded: unknown): Features | string {
   if (typeof recorded !== "object" || recorded === null || Array.isArray(recorded)) {
     return not("features", recorded);
@@ -207,7 +217,8 @@ function featuresOf(recorded: unknown): Features | string {
   }
   const chosen: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(DEFAULT_FEATURES)) {
-    const given = (recorded as Fields)[name] ?? (typeof value === "number" ? 0 : false);
+    const unnamed = UNNAMED[name as keyof Features] ?? (typeof value === "number" ? 0 : false);
+    const given = (recorded as Fields)[name] ?? unnamed;
     if (typeof given !== typeof value) return `feature ${name} cannot be ${show(given)}`;
     chosen[name] = given;
   }

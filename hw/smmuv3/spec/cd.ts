@@ -1,8 +1,14 @@
 /**
- * Context Descriptor. IHI 0070 §5.4.
+ * Context Descriptors. IHI 0070 §5.3, §5.4.
  * @module
  */
 import { address, bits } from "../../bits.ts";
+
+/** Size of a Level 1 Context Descriptor, in bytes. */
+export const L1CD_SIZE = 8;
+
+/** §5.3 Level 1 Context Descriptor. */
+export const L1CD = { V: bits(0), L2Ptr: address(55, 12) } as const;
 
 /** Size of a Context Descriptor, in bytes. */
 export const CD_SIZE = 64;

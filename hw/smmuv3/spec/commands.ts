@@ -23,7 +23,13 @@ export const OP = {
   CMD_TLBI_EL2_ASID: 0x21,
   CMD_TLBI_EL2_VA: 0x22,
   CMD_TLBI_EL2_VAA: 0x23,
+  CMD_TLBI_S12_VMALL: 0x28,
+  CMD_TLBI_S2_IPA: 0x2a,
   CMD_TLBI_NSNH_ALL: 0x30,
+  CMD_ATC_INV: 0x40,
+  CMD_PRI_RESP: 0x41,
+  CMD_RESUME: 0x44,
+  CMD_STALL_TERM: 0x45,
   CMD_SYNC: 0x46,
 } as const;
 
@@ -48,6 +54,32 @@ export const TLBI = {
   Leaf: bits(64),
   TTL: bits(73, 72),
   TG: bits(75, 74),
+} as const;
+
+/** §4.5.1 CMD_ATC_INV; the address is word 3 and word 2 with the low 12 bits cleared. */
+export const ATC_INV = {
+  Global: bits(9),
+  SSV: bits(11),
+  SubstreamID: bits(31, 12),
+  StreamID: bits(63, 32),
+  Size: bits(69, 64),
+} as const;
+
+/** §4.6.1 CMD_PRI_RESP. */
+export const PRI_RESP = {
+  SSV: bits(11),
+  SubstreamID: bits(31, 12),
+  StreamID: bits(63, 32),
+  PRGIndex: bits(72, 64),
+  Resp: bits(77, 76),
+} as const;
+
+/** §4.7.1 CMD_RESUME, §4.7.2 CMD_STALL_TERM. */
+export const RESUME = {
+  Ac: bits(12),
+  Ab: bits(13),
+  StreamID: bits(63, 32),
+  STAG: bits(79, 64),
 } as const;
 
 /** §4.7.3 CMD_SYNC. */

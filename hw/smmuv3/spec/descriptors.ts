@@ -1,5 +1,5 @@
 /**
- * VMSAv8-64 translation table descriptors, stage 1. Arm ARM (DDI 0487) D8.3 Translation table descriptor formats.
+ * VMSAv8-64 translation table descriptors. Arm ARM (DDI 0487) D8.3 Translation table descriptor formats.
  * @module
  */
 import { bits } from "../../bits.ts";
@@ -7,7 +7,7 @@ import { bits } from "../../bits.ts";
 /** Size of a descriptor, in bytes. */
 export const DESCRIPTOR_SIZE = 8;
 
-/** Fields of table, block and page descriptors. */
+/** Fields of table, block and page descriptors of stage 1. */
 export const DESCRIPTOR = {
   Valid: bits(0),
   Table: bits(1),
@@ -27,5 +27,16 @@ export const DESCRIPTOR = {
   NSTable: bits(63),
 } as const;
 
+/** Fields of block and page descriptors of stage 2 that stage 1 has not. */
+export const STAGE2_DESCRIPTOR = {
+  MemAttr: bits(5, 2),
+  S2AP: bits(7, 6),
+  XN: bits(54, 53),
+} as const;
+
 /** Bits 47:32 of an output address lie in the high word under this mask. */
 export const OUTPUT_HIGH_MASK = 0x0000_ffff;
+/** Bits 15:12 of the low word are bits 51:48 of an output address, with a granule of 64 KiB and 52-bit addresses. */
+export const OUTPUT_WIDE_MASK = 0xf000;
+/** How far left of their place those bits belong in the high word of the address. */
+export const OUTPUT_WIDE_SHIFT = 4;

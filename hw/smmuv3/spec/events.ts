@@ -36,11 +36,16 @@ export const RECORD = {
   RnW: bits(99),
   S2: bits(103),
   CLASS: bits(105, 104),
+  TTRnW: bits(108),
   InputAddrLow: bits(159, 128),
   InputAddrHigh: bits(191, 160),
+  /** FetchAddr or IPA. */
   FetchAddrLow: bits(223, 192),
   FetchAddrHigh: bits(255, 224),
 } as const;
+
+/** In place of Reason, in records with Stall=1. */
+export const STALL_RECORD = { STAG: bits(79, 64) } as const;
 
 /** Values of RECORD.CLASS: what was being translated. */
 export const CLASS = { CD: 0, TT: 1, IN: 2 } as const;

@@ -9,8 +9,8 @@ import {
   DEFAULT_FEATURES,
   type Features,
   features,
-  identify,
 } from "../../../hw/smmuv3/features.ts";
+import { identify } from "../../../hw/smmuv3/identify.ts";
 import type { Observer } from "../../../hw/smmuv3/observer.ts";
 import { IDR0, IDR1, IDR3, IDR5, REG } from "../../../hw/smmuv3/spec/registers.ts";
 import { ERRNO } from "../../../uapi/errno.ts";

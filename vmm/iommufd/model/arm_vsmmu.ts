@@ -5,7 +5,7 @@
  */
 import { get, set } from "../../../hw/bits.ts";
 import { Entry } from "../../../hw/guest_memory.ts";
-import { COMMANDS } from "../../../hw/smmuv3/commands.ts";
+import { COMMANDS } from "../../../hw/smmuv3/queues/commands.ts";
 import { TranslatedDma } from "../../../hw/smmuv3/dma.ts";
 import type { Fault } from "../../../hw/smmuv3/fault.ts";
 import type { Features } from "../../../hw/smmuv3/features.ts";
@@ -15,8 +15,8 @@ import { CFGI, CMD, OP } from "../../../hw/smmuv3/spec/commands.ts";
 import { EVENT, RECORD } from "../../../hw/smmuv3/spec/events.ts";
 import { CR0, REG } from "../../../hw/smmuv3/spec/registers.ts";
 import { Config, STE, STE_SIZE } from "../../../hw/smmuv3/spec/ste.ts";
-import type { StreamSource } from "../../../hw/smmuv3/stream_table.ts";
-import { Translator } from "../../../hw/smmuv3/translate.ts";
+import type { StreamSource } from "../../../hw/smmuv3/configuration/stream_table.ts";
+import { Translator } from "../../../hw/smmuv3/translation/translate.ts";
 import { ERRNO } from "../../../uapi/errno.ts";
 import type { InvalidateResult } from "../iommufd.ts";
 import { type ArmCommandRules, isTaken, namesStream, streamOf } from "./arm_commands.ts";
@@ -85,6 +85,7 @@ class VsteTable implements StreamSource {
 /** The vSMMU. */
 export class ArmVsmmu implements DriverViommu {
   events: ((type: number, payload: Uint8Array) => void) | undefined;
+  readonly #features: Features;
   readonly #rules: ArmCommandRules;
   readonly #memory: StageTwoMemory;
   readonly #observer: Observer | undefined;
@@ -97,6 +98,7 @@ export class ArmVsmmu implements DriverViommu {
 
   /** With no devices. */
   constructor({ memory, features, rules, log2tlbSets, observer }: ArmVsmmuOptions) {
+    this.#features = features;
     this.#rules = rules;
     this.#memory = memory;
     this.#observer = observer;
@@ -206,8 +208,10 @@ export class ArmVsmmu implements DriverViommu {
   #issue(words: Uint32Array): void {
     if (words[0] === OP.CMD_TLBI_NSNH_ALL) set(words, CMD.Opcode, OP.CMD_TLBI_NH_ALL);
     COMMANDS[words[0] & 0xff]?.run({
+      features: this.#features,
       contexts: this.#translator.contexts,
       tlb: this.#translator.tlb,
+      e2h: () => false,
       sync: () => {},
     }, words);
   }

@@ -2,7 +2,7 @@
  * Memory as a device sees it through an IOAS: addresses are IOVAs, and what is not mapped is not there.
  * @module
  */
-import type { Entry, GuestMemory } from "../../../hw/guest_memory.ts";
+import { type Entry, Exchange, type GuestMemory } from "../../../hw/guest_memory.ts";
 import type { DirtyLog } from "./dirty_log.ts";
 import type { IoPagetable } from "./io_pagetable.ts";
 
@@ -53,6 +53,11 @@ export class StageTwoMemory implements GuestMemory {
   store32(iova: number, value: number): boolean {
     const at = this.#place(iova, 4, true);
     return at >= 0 && this.#memory.store32(at, value);
+  }
+
+  compareExchange(iova: number, expected: Entry, desired: Entry): number {
+    const at = this.#place(iova, 8, true);
+    return at < 0 ? Exchange.Refused : this.#memory.compareExchange(at, expected, desired);
   }
 
   read(iova: number, into: Uint8Array): boolean {

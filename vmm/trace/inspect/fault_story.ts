@@ -3,7 +3,7 @@
  * @module
  */
 import { get, getAddress } from "../../../hw/bits.ts";
-import { Context, Mode } from "../../../hw/smmuv3/context.ts";
+import { Context, Mode } from "../../../hw/smmuv3/configuration/context.ts";
 import type { Features } from "../../../hw/smmuv3/features.ts";
 import { CD } from "../../../hw/smmuv3/spec/cd.ts";
 import { DESCRIPTOR } from "../../../hw/smmuv3/spec/descriptors.ts";
@@ -123,11 +123,14 @@ export function tellFault(known: Circumstances, features: Features): FaultStory 
   };
 }
 
-function contextOf({ cd, streamId, substreamId }: Circumstances, features: Features):
+function contextOf({ ste, cd, streamId, substreamId }: Circumstances, features: Features):
   | Context
   | undefined {
   if (cd?.words === undefined) return undefined;
-  return new Context(streamId, substreamId, Mode.Translate, features, cd.words);
+  return new Context(streamId, substreamId, Mode.Translate, features, {
+    ste: ste?.words,
+    cd: cd.words,
+  });
 }
 
 function reasonOf(

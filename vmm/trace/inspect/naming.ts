@@ -3,7 +3,7 @@
  * @module
  */
 import { get, getAddress } from "../../../hw/bits.ts";
-import { COMMANDS } from "../../../hw/smmuv3/commands.ts";
+import { COMMANDS } from "../../../hw/smmuv3/queues/commands.ts";
 import { CFGI, SYNC, TLBI } from "../../../hw/smmuv3/spec/commands.ts";
 import { PAGE0_ALIAS, REG } from "../../../hw/smmuv3/spec/registers.ts";
 

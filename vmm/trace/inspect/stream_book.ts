@@ -4,7 +4,7 @@
  */
 import { get } from "../../../hw/bits.ts";
 import type { Requester } from "../../../hw/device.ts";
-import { Context, Mode } from "../../../hw/smmuv3/context.ts";
+import { Context, Mode } from "../../../hw/smmuv3/configuration/context.ts";
 import type { Features } from "../../../hw/smmuv3/features.ts";
 import { CD } from "../../../hw/smmuv3/spec/cd.ts";
 import { Config, STE } from "../../../hw/smmuv3/spec/ste.ts";
@@ -152,7 +152,8 @@ function decode(
   features: Features,
 ): Configuration {
   const words = cd?.words;
-  const context = words && new Context(streamId, substreamId, Mode.Translate, features, words);
+  const source = { ste: ste.words, cd: words };
+  const context = words && new Context(streamId, substreamId, Mode.Translate, features, source);
   return {
     seconds,
     substreamId: substreamId < 0 ? null : substreamId,

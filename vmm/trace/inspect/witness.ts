@@ -223,6 +223,7 @@ export class Witness {
       },
       store: (gpa, from) => inner.store(gpa, from),
       store32: (gpa, value) => inner.store32(gpa, value),
+      compareExchange: (gpa, expected, desired) => inner.compareExchange(gpa, expected, desired),
       read: (gpa, into) => inner.read(gpa, into),
       write: (gpa, from) => inner.write(gpa, from),
     };

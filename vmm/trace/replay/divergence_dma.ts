@@ -7,7 +7,9 @@ import type { SmmuV3Snapshot } from "../../../hw/smmuv3/smmuv3.ts";
 import { CFGI, OP } from "../../../hw/smmuv3/spec/commands.ts";
 import { EVENT } from "../../../hw/smmuv3/spec/events.ts";
 import { Config, STE, STE_SIZE } from "../../../hw/smmuv3/spec/ste.ts";
-import { withoutRange } from "../../../hw/smmuv3/tlb.ts";
+import { World } from "../../../hw/smmuv3/translation/domains.ts";
+import type { Tlb } from "../../../hw/smmuv3/translation/tlb.ts";
+import { withoutRange } from "../../../hw/smmuv3/translation/tlb_snapshot.ts";
 import type { Cause } from "./divergence_cause.ts";
 import type { Evidence, Target } from "./divergence_evidence.ts";
 import { commandFieldsOf, eventFields, fieldLine } from "./explain.ts";
@@ -80,7 +82,7 @@ function contradictions({ target, path, pathAt, device }: Evidence): Contradicti
   for (let offset = first; offset < target.lo + target.sizeBytes; offset += 0x1000) {
     const lo = offset >>> 0;
     const hi = offset > 0xffff_ffff ? target.hi + 1 : target.hi;
-    const at = tlb.find(lo, hi, path.asid);
+    const at = entryOf(tlb, lo, hi, path.asid);
     if (at < 0) continue;
     const told = pathAt(lo, hi);
     const page = told?.page === undefined ? -1 : told.page + lo % 2 ** told.log2page!;
@@ -91,12 +93,19 @@ function contradictions({ target, path, pathAt, device }: Evidence): Contradicti
   return found;
 }
 
+/** The entry of the TLB that answers for an address of an ASID; -1 without. */
+function entryOf(tlb: Tlb, lo: number, hi: number, asid: number): number {
+  const { domains } = tlb;
+  const domain = domains.find(World.El1, 0, asid);
+  return domain < 0 ? -1 : tlb.find(lo, hi, domain, domains.sharedOf(domain));
+}
+
 function staleTranslation(evidence: Evidence, repair: Repair): Cause {
   const { target, path, history } = evidence;
   const asid = path?.asid ?? 0;
   const { lo, hi } = target!;
   const { tlb } = evidence.device.translator;
-  const at = tlb.find(lo, hi, asid);
+  const at = entryOf(tlb, lo, hi, asid);
   // Who invalidates a part of a page invalidates all of it.
   const pages = at < 0 ? 1 : (tlb.offsetMask(at) + 1) / 0x1000;
   const page = Math.floor((hi * 0x10_0000 + (lo >>> 12)) / pages) * pages;
@@ -221,7 +230,7 @@ function fetchedMore(evidence: Evidence): Cause | undefined {
   const steps = path?.steps ?? [];
   const leaf = steps.at(-1);
   const { tlb } = device.translator;
-  const at = path?.asid === undefined ? -1 : tlb.find(target.lo, target.hi, path.asid);
+  const at = path?.asid === undefined ? -1 : entryOf(tlb, target.lo, target.hi, path.asid);
   const entry = at < 0 ? 0 : Math.log2(tlb.offsetMask(at) + 1);
   if (path?.log2page !== undefined && at >= 0 && entry < path.log2page) {
     return {

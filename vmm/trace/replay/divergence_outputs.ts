@@ -3,6 +3,7 @@
  * @module
  */
 import { getAddress } from "../../../hw/bits.ts";
+import { Exchange } from "../../../hw/guest_memory.ts";
 import { OP, SYNC } from "../../../hw/smmuv3/spec/commands.ts";
 import { IRQ_CFG0, REG } from "../../../hw/smmuv3/spec/registers.ts";
 import type { Evidence } from "./divergence_evidence.ts";
@@ -30,6 +31,11 @@ export function describeOutput(evidence: Evidence, output: Output): NamedOutput 
       const [, gpa, value, ok] = output;
       const name = `${sourceOf(evidence, gpa)} message`;
       return { name, fields: place(gpa, { data: hex(value) }, ok) };
+    }
+    case "exchange": {
+      const [, gpa, expected, desired, outcome] = output;
+      const name = "update of a descriptor";
+      return { name, fields: place(gpa, { expected, desired }, outcome !== Exchange.Refused) };
     }
     case "irq":
       return { name: `${output[1]} wire`, fields: { pulse: "1" } };

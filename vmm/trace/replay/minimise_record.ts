@@ -3,7 +3,7 @@
  * @module
  */
 import type { DmaPort, MmioDevice } from "../../../hw/device.ts";
-import type { Entry, GuestMemory } from "../../../hw/guest_memory.ts";
+import { type Entry, Exchange, type GuestMemory } from "../../../hw/guest_memory.ts";
 import { SmmuV3 } from "../../../hw/smmuv3/smmuv3.ts";
 import { type Change, fromHex, type Operation, type Output, type TraceHeader } from "../format.ts";
 import { Recorder } from "../recorder.ts";
@@ -14,12 +14,14 @@ import { requesterOf } from "./replayer_requester.ts";
 class ToldMemory implements GuestMemory {
   readonly #quads = new Map<number, readonly [lo: number, hi: number] | null>();
   readonly #answers = new Map<string, boolean>();
+  readonly #exchanges = new Map<number, number>();
 
   /** What changed before an operation, and which of its outputs found something. */
   learn({ mem, out }: Operation): void {
     for (const change of mem ?? []) this.#change(change);
     for (const output of out ?? []) {
       const ok = output.at(-1);
+      if (output[0] === "exchange") this.#exchanges.set(output[1], output[4]);
       if (typeof ok === "boolean") this.#answers.set(keyOf(output[0], output[1]), ok);
     }
   }
@@ -39,6 +41,10 @@ class ToldMemory implements GuestMemory {
 
   store32(gpa: number): boolean {
     return this.answer("store32", gpa);
+  }
+
+  compareExchange(gpa: number): number {
+    return this.#exchanges.get(gpa) ?? Exchange.Done;
   }
 
   read(gpa: number): boolean {

@@ -3,7 +3,7 @@
  * @module
  */
 import type { DmaPort, MmioDevice } from "../../../hw/device.ts";
-import type { Entry, GuestMemory } from "../../../hw/guest_memory.ts";
+import { type Entry, Exchange, type GuestMemory } from "../../../hw/guest_memory.ts";
 import type { Observer } from "../../../hw/smmuv3/observer.ts";
 import { SmmuV3, type SmmuV3Snapshot } from "../../../hw/smmuv3/smmuv3.ts";
 import { REG } from "../../../hw/smmuv3/spec/registers.ts";
@@ -215,8 +215,7 @@ export class Replayer {
     const isSame = expected === got && this.#unknown === undefined &&
       (operation.fetches ?? 0) === this.#fetches.length && (operation.path ?? 0) === this.#path &&
       this.#expected.length === 0 && this.#out.length === 0;
-    if (isSame) return calls;
-    return [...this.#differences(operation, expected, got), ...calls];
+    return isSame ? calls : [...this.#differences(operation, expected, got), ...calls];
   }
 
   #differences(operation: Operation, expected: unknown, got: unknown): readonly Difference[] {
@@ -284,10 +283,8 @@ export class Replayer {
       }
       case "dma-message": {
         const [requester, lo, hi] = requesterOf(operation);
-        return [
-          operation.ok,
-          this.#port(operation.stream).message(requester, lo, hi, operation.data),
-        ];
+        const ok = this.#port(operation.stream).message(requester, lo, hi, operation.data);
+        return [operation.ok, ok];
       }
       case "hardware-event":
         device.hostEvent(new Uint32Array(fromHex(operation.bytes).slice().buffer));
@@ -316,6 +313,8 @@ export class Replayer {
       fetch: (gpa, into) => this.#fetch(gpa, into),
       store: (gpa, from) => this.#answer(["store", gpa, toHex(from.bytes), true]),
       store32: (gpa, value) => this.#answer(["store32", gpa, value >>> 0, true]),
+      compareExchange: (gpa, expected, desired) =>
+        this.#exchange(gpa, toHex(expected.bytes), toHex(desired.bytes)),
       read: (gpa, into) =>
         this.#answer(["read", gpa, into.length, this.#payload.supply(into), true]),
       write: (gpa, from) =>
@@ -350,22 +349,24 @@ export class Replayer {
     const [, gpa, text] = change;
     if (text === null) return false;
     bytes.setFromHex(text);
-    for (let i = 0; i < words.length; i += 2) {
-      this.#known.learn(gpa + i * 4, words[i], words[i + 1]);
-    }
+    this.#known.learnAll(gpa, words);
     return true;
   }
 
   #learn([, gpa, text]: Change): void {
-    if (text === null) return;
-    const words = new Uint32Array(fromHex(text).slice().buffer);
-    for (let i = 0; i < words.length; i += 2) {
-      this.#known.learn(gpa + i * 4, words[i], words[i + 1]);
-    }
+    if (text !== null) this.#known.learnAll(gpa, new Uint32Array(fromHex(text).slice().buffer));
   }
 
   #wire(name: string): { pulse(): void; set(): void } {
     return { pulse: () => void this.#out.push(["irq", name]), set: () => {} };
+  }
+
+  /** Notes an exchange, and answers what came of it where the recording has one at the same place. */
+  #exchange(gpa: number, expected: string, desired: string): number {
+    const recorded = this.#expected[this.#out.length];
+    const outcome = recorded?.[0] === "exchange" ? recorded[4] : Exchange.Done;
+    this.#out.push(["exchange", gpa, expected, desired, outcome]);
+    return outcome;
   }
 
   /** Notes an output, and answers whether there was RAM as the recording has it at the same place. */

@@ -2,13 +2,13 @@
  * StreamID to Stream Table Entry, linear or two-level. IHI 0070 §3.3.1, §5.1, §6.3.24, §6.3.25.
  * @module
  */
-import { get, getAddress } from "../bits.ts";
-import { Entry, type GuestMemory } from "../guest_memory.ts";
-import type { Features } from "./features.ts";
-import type { RegisterFile } from "./register_file.ts";
-import { EVENT } from "./spec/events.ts";
-import { REG, STRTAB_BASE, STRTAB_BASE_CFG } from "./spec/registers.ts";
-import { L1STD, L1STD_SIZE, STE_SIZE } from "./spec/ste.ts";
+import { get, getAddress } from "../../bits.ts";
+import { Entry, type GuestMemory } from "../../guest_memory.ts";
+import type { Features } from "../features.ts";
+import type { RegisterFile } from "../register_file.ts";
+import { EVENT } from "../spec/events.ts";
+import { REG, STRTAB_BASE, STRTAB_BASE_CFG } from "../spec/registers.ts";
+import { L1STD, L1STD_SIZE, STE_SIZE } from "../spec/ste.ts";
 
 const TWO_LEVEL = 1;
 const SPLITS: readonly number[] = [6, 8, 10];

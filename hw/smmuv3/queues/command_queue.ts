@@ -2,16 +2,17 @@
  * The command queue: records in, one after the other, until it is empty or one is wrong. IHI 0070 §3.5.1, §7.1.
  * @module
  */
-import { get, getAddress } from "../bits.ts";
-import { Entry, type GuestMemory } from "../guest_memory.ts";
-import { type Command, COMMANDS, type CommandTarget } from "./commands.ts";
-import type { Features } from "./features.ts";
-import type { HostBatch } from "./host_batch.ts";
-import type { Observer } from "./observer.ts";
+import { get, getAddress } from "../../bits.ts";
+import { Entry, type GuestMemory } from "../../guest_memory.ts";
+import type { Command, CommandTarget } from "./command.ts";
+import { COMMANDS } from "./commands.ts";
+import type { Features } from "../features.ts";
+import type { HostBatch } from "../host_batch.ts";
+import type { Observer } from "../observer.ts";
 import { advance, indexMask, slotOf } from "./queue.ts";
-import type { RegisterFile } from "./register_file.ts";
-import { CFGI, COMMAND_SIZE } from "./spec/commands.ts";
-import { CERROR, QUEUE_BASE, REG } from "./spec/registers.ts";
+import type { RegisterFile } from "../register_file.ts";
+import { CFGI, COMMAND_SIZE } from "../spec/commands.ts";
+import { CERROR, QUEUE_BASE, REG } from "../spec/registers.ts";
 
 const ERR_SHIFT = 24;
 
@@ -25,6 +26,8 @@ export class CommandQueue {
   readonly #batch: HostBatch | undefined;
   readonly #observer: Observer | undefined;
   readonly #command = new Entry(COMMAND_SIZE);
+  /** Whether an endpoint did not answer a CMD_ATC_INV since the last CMD_SYNC. */
+  #isUnanswered = false;
 
   /** The queue that the registers describe, for commands that act on `target` and, by `batch`, on hardware. */
   constructor(
@@ -66,7 +69,11 @@ export class CommandQueue {
       const command = this.#decode(base + slotOf(cons, log2size) * COMMAND_SIZE);
       if (typeof command === "number") return this.#stop(cons, command);
       if (command.waits && !this.#settle()) return CERROR.ILL;
-      command.run(this.#target, words);
+      if (command.completes && this.#isUnanswered) {
+        this.#isUnanswered = false;
+        return this.#stop(cons, CERROR.ATC_INV_SYNC);
+      }
+      if (command.run(this.#target, words) === false) this.#isUnanswered = true;
       this.#observer?.command(words, CERROR.NONE);
       if (this.#reachesHardware(command)) {
         this.#batch!.add(words, cons);
@@ -97,7 +104,9 @@ export class CommandQueue {
   /** Leaves CMDQ_CONS and its error at `cons`, once hardware has done what lies before; or at what it refused. */
   #stop(cons: number, error: number): number {
     if (!this.#settle()) return CERROR.ILL;
-    if (error === CERROR.ILL) this.#observer?.command(this.#command.words, error);
+    if (error === CERROR.ILL || error === CERROR.ATC_INV_SYNC) {
+      this.#observer?.command(this.#command.words, error);
+    }
     this.#registers.set(REG.CMDQ_CONS, cons | (error << ERR_SHIFT));
     return error;
   }

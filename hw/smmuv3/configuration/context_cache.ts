@@ -2,9 +2,11 @@
  * Cached configuration of streams, bounded. Only valid configuration is kept. IHI 0070 §3.21.3, §4.3.
  * @module
  */
-import type { Requester } from "../device.ts";
+import type { Requester } from "../../device.ts";
+import type { Domains } from "../translation/domains.ts";
+import { adopt } from "./adoption.ts";
 import { Context } from "./context.ts";
-import type { Features } from "./features.ts";
+import type { Features } from "../features.ts";
 
 const SLOTS = 256;
 
@@ -16,8 +18,12 @@ export interface ContextSnapshot {
   readonly substreamId: number;
   /** One of `Mode`. */
   readonly mode: number;
+  /** The words of its STE; null where it needs none. */
+  readonly ste: readonly number[] | null;
   /** The words of its CD; null without one. */
   readonly cd: readonly number[] | null;
+  /** CR2.E2H at the time. */
+  readonly e2h: boolean;
 }
 
 /** A cache of contexts as a plain value. */
@@ -67,11 +73,15 @@ export class ContextCache {
     };
   }
 
-  /** Becomes what a snapshot of a device with these features says. */
-  restore({ contexts, recent }: ContextCacheSnapshot, features: Features): void {
+  /** Becomes what a snapshot of a device with these features says, whose TLB has these domains. */
+  restore(
+    { contexts, recent }: ContextCacheSnapshot,
+    features: Features,
+    domains: Domains,
+  ): void {
     this.#slots.fill(undefined);
-    for (const context of contexts) this.insert(decode(context, features));
-    this.#recent = recent === null ? undefined : decode(recent, features);
+    for (const context of contexts) this.insert(decode(context, features, domains));
+    this.#recent = recent === null ? undefined : decode(recent, features, domains);
   }
 
   #drop(matches: (context: Context) => boolean): void {
@@ -83,13 +93,20 @@ export class ContextCache {
   }
 }
 
-function plain({ streamId, substreamId, mode, cd }: Context): ContextSnapshot {
-  return { streamId, substreamId, mode, cd: cd === undefined ? null : [...cd] };
+function plain({ streamId, substreamId, mode, source }: Context): ContextSnapshot {
+  const list = (words: Uint32Array | undefined): number[] | null => words ? [...words] : null;
+  const { ste, cd, e2h = false } = source;
+  return { streamId, substreamId, mode, ste: list(ste), cd: list(cd), e2h };
 }
 
-function decode({ streamId, substreamId, mode, cd }: ContextSnapshot, features: Features): Context {
-  const words = cd === null ? undefined : Uint32Array.from(cd);
-  return new Context(streamId, substreamId, mode, features, words);
+function decode(plain: ContextSnapshot, features: Features, domains: Domains): Context {
+  const words = (list: readonly number[] | null): Uint32Array | undefined =>
+    list === null ? undefined : Uint32Array.from(list);
+  const { streamId, substreamId, mode, ste, cd, e2h } = plain;
+  const source = { ste: words(ste), cd: words(cd), e2h };
+  const context = new Context(streamId, substreamId, mode, features, source);
+  adopt(context, domains);
+  return context;
 }
 
 function isFor(context: Context, { streamId, substreamId }: Requester): boolean {

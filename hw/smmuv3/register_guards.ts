@@ -1,0 +1,59 @@
+/**
+ * When writes to registers are ignored. IHI 0070 §6.3, "write ignored when".
+ * @module
+ */
+import { maskOf } from "../bits.ts";
+import type { Features } from "./features.ts";
+import type { RegisterFile } from "./register_file.ts";
+import { CR0, CR1, GERROR, IRQ_CTRL, REG } from "./spec/registers.ts";
+
+const CR1_TABLE = maskOf(CR1.TABLE_IC, CR1.TABLE_OC, CR1.TABLE_SH);
+const CR1_QUEUE = maskOf(CR1.QUEUE_IC, CR1.QUEUE_OC, CR1.QUEUE_SH);
+const SMMUEN = maskOf(CR0.SMMUEN);
+const EVENTQEN = maskOf(CR0.EVENTQEN);
+const CMDQEN = maskOf(CR0.CMDQEN);
+const GERROR_IRQEN = maskOf(IRQ_CTRL.GERROR_IRQEN);
+const EVENTQ_IRQEN = maskOf(IRQ_CTRL.EVENTQ_IRQEN);
+const MSI_ERRORS = maskOf(
+  GERROR.MSI_CMDQ_ABT_ERR,
+  GERROR.MSI_EVENTQ_ABT_ERR,
+  GERROR.MSI_GERROR_ABT_ERR,
+);
+
+/** The bits of the register at `offset` that are not guarded against writes just now. */
+export function unguarded(offset: number, registers: RegisterFile, features: Features): number {
+  const cr0 = registers.get(REG.CR0);
+  const irqCtrl = registers.get(REG.IRQ_CTRL);
+  switch (offset) {
+    case REG.CR1.offset:
+      return ((cr0 & SMMUEN) === 0 ? CR1_TABLE : 0) |
+        ((cr0 & (CMDQEN | EVENTQEN)) === 0 ? CR1_QUEUE : 0);
+    case REG.CR2.offset:
+    case REG.STRTAB_BASE.offset:
+    case REG.STRTAB_BASE.offset + 4:
+    case REG.STRTAB_BASE_CFG.offset:
+      return (cr0 & SMMUEN) === 0 ? ~0 : 0;
+    case REG.CMDQ_BASE.offset:
+    case REG.CMDQ_BASE.offset + 4:
+    case REG.CMDQ_CONS.offset:
+      return (cr0 & CMDQEN) === 0 ? ~0 : 0;
+    case REG.EVENTQ_BASE.offset:
+    case REG.EVENTQ_BASE.offset + 4:
+    case REG.EVENTQ_PROD.offset:
+      return (cr0 & EVENTQEN) === 0 ? ~0 : 0;
+    case REG.EVENTQ_IRQ_CFG0.offset:
+    case REG.EVENTQ_IRQ_CFG0.offset + 4:
+    case REG.EVENTQ_IRQ_CFG1.offset:
+    case REG.EVENTQ_IRQ_CFG2.offset:
+      return features.msi && (irqCtrl & EVENTQ_IRQEN) === 0 ? ~0 : 0;
+    case REG.GERROR_IRQ_CFG0.offset:
+    case REG.GERROR_IRQ_CFG0.offset + 4:
+    case REG.GERROR_IRQ_CFG1.offset:
+    case REG.GERROR_IRQ_CFG2.offset:
+      return features.msi && (irqCtrl & GERROR_IRQEN) === 0 ? ~0 : 0;
+    case REG.GERRORN.offset:
+      return features.msi ? ~0 : ~MSI_ERRORS;
+    default:
+      return ~0;
+  }
+}

@@ -1,0 +1,128 @@
+/**
+ * DMA of endpoints that can wait for their answer: a fault may stall it until software resumes it. IHI 0070 §3.12.2.
+ * @module
+ */
+import type { Requester, StallableDmaPort } from "../device.ts";
+import type { GuestMemory } from "../guest_memory.ts";
+import { Access, Termination } from "./fault.ts";
+import type { Observer } from "./observer.ts";
+import type { Stallable, Stalls } from "./stalls.ts";
+import type { Translator } from "./translation/translate.ts";
+
+const SMALLEST_PAGE = 0x1000;
+
+/** What all transactions of a port need. */
+interface Way {
+  readonly translator: Translator;
+  readonly memory: GuestMemory;
+  readonly stalls: Stalls;
+  readonly observer: Observer | undefined;
+}
+
+/** DMA with translation, that can be stalled. */
+export class StallableDma implements StallableDmaPort {
+  readonly #way: Way;
+
+  /** DMA to `memory` as `translator` says; what stalls is kept by `stalls`. */
+  constructor(way: Way) {
+    this.#way = way;
+  }
+
+  read(
+    requester: Requester,
+    lo: number,
+    hi: number,
+    into: Uint8Array,
+    done: (ok: boolean) => void,
+  ): void {
+    new Transaction(this.#way, requester, lo, hi, into, false, done).retry();
+  }
+
+  write(
+    requester: Requester,
+    lo: number,
+    hi: number,
+    from: Uint8Array,
+    done: (ok: boolean) => void,
+  ): void {
+    new Transaction(this.#way, requester, lo, hi, from, true, done).retry();
+  }
+}
+
+/** One request, page by page. */
+class Transaction implements Stallable {
+  readonly streamId: number;
+  readonly #way: Way;
+  readonly #requester: Requester;
+  readonly #lo: number;
+  readonly #hi: number;
+  readonly #bytes: Uint8Array;
+  readonly #isWrite: boolean;
+  readonly #end: (ok: boolean) => void;
+  /** Bytes that are done. */
+  #at = 0;
+
+  constructor(
+    way: Way,
+    requester: Requester,
+    lo: number,
+    hi: number,
+    bytes: Uint8Array,
+    isWrite: boolean,
+    end: (ok: boolean) => void,
+  ) {
+    this.streamId = requester.streamId;
+    this.#way = way;
+    this.#requester = requester;
+    this.#lo = lo;
+    this.#hi = hi;
+    this.#bytes = bytes;
+    this.#isWrite = isWrite;
+    this.#end = end;
+  }
+
+  retry(): void {
+    const { translator, stalls } = this.#way;
+    const access = (this.#isWrite ? Access.Write : Access.Read) | Access.Stallable;
+    while (this.#at < this.#bytes.length) {
+      const low = this.#lo + this.#at;
+      const hi = (this.#hi + Math.floor(low / 0x1_0000_0000)) >>> 0;
+      switch (translator.translate(this.#requester, low >>> 0, hi, access)) {
+        case 0:
+          if (!this.#move(translator.gpa, translator.spanBytes)) return this.#end(false);
+          break;
+        case Termination.RazWi:
+          this.#skip();
+          break;
+        case Termination.Stall:
+          if (!stalls.hold(this, translator.fault)) this.#end(false);
+          return;
+        default:
+          return this.#end(false);
+      }
+    }
+    this.#end(true);
+  }
+
+  terminate(aborts: boolean): void {
+    if (aborts) return this.#end(false);
+    this.#skip();
+    this.retry();
+  }
+
+  #move(gpa: number, spanBytes: number): boolean {
+    const part = this.#bytes.subarray(this.#at, this.#at + spanBytes);
+    const { memory, observer } = this.#way;
+    if (!(this.#isWrite ? memory.write(gpa, part) : memory.read(gpa, part))) return false;
+    this.#at += part.length;
+    observer?.transfer(this.#requester, this.#isWrite, part.length);
+    return true;
+  }
+
+  /** The rest of the page reads as zero, and what would be written to it is dropped. */
+  #skip(): void {
+    const count = SMALLEST_PAGE - ((this.#lo + this.#at) & (SMALLEST_PAGE - 1));
+    if (!this.#isWrite) this.#bytes.fill(0, this.#at, this.#at + count);
+    this.#at += count;
+  }
+}
