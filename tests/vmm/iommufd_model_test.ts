@@ -43,6 +43,36 @@ Deno.test("the lowest free id is given, and what is used is busy", () => {
   assertEquals(answer(() => model.destroy(1)), "ENOENT");
 });
 
+Deno.test("PASIDs are attached to what was made for them, beside a device that is so too", async (t) => {
+  const { model, device } = made();
+  const ioasId = model.ioasAlloc();
+  const alloc = { devId: device.devId, ptId: ioasId, dataType: 0 };
+  const hwpt = (flags: number): number => model.hwptAlloc({ ...alloc, flags });
+  const [plain, one, two] = [hwpt(0), hwpt(8), hwpt(8)];
+  const attach = (ptId: number, pasid?: number) => (): unknown => device.attach(ptId, pasid);
+  const detach = (pasid?: number) => (): unknown => device.detach(pasid);
+  const cases: { name: string; is: () => unknown; gives: unknown }[] = [
+    { name: "no flag", is: attach(plain, 5), gives: "EINVAL" },
+    { name: "an IOAS", is: attach(ioasId, 5), gives: "EINVAL" },
+    { name: "no such object", is: attach(99, 5), gives: "ENOENT" },
+    { name: "more than VFIO remembers", is: attach(one, 2 ** 31), gives: "ENOSPC" },
+    { name: "the flag", is: attach(one, 5), gives: one },
+    { name: "another instead", is: attach(two, 5), gives: two },
+    { name: "what was left goes", is: () => model.destroy(one), gives: undefined },
+    { name: "the device to one without", is: attach(plain), gives: "EINVAL" },
+    { name: "the device to one with", is: attach(two), gives: two },
+    { name: "0, which is the device", is: attach(two, 0), gives: "EBUSY" },
+    { name: "a busy one", is: () => model.destroy(two), gives: "EBUSY" },
+    { name: "a PASID that is not attached", is: detach(6), gives: undefined },
+    { name: "the PASID", is: detach(5), gives: undefined },
+    { name: "the device to one without, alone", is: attach(plain), gives: plain },
+    { name: "beside one without", is: attach(two, 5), gives: "EINVAL" },
+  ];
+  for (const { name, is, gives } of cases) {
+    await t.step(name, () => assertEquals(answer(is), gives));
+  }
+});
+
 Deno.test("maps and unmaps are refused as the kernel does", async (t) => {
   const { model, device } = made();
   const ioasId = model.ioasAlloc();
@@ -86,6 +116,18 @@ Deno.test("maps and unmaps are refused as the kernel does", async (t) => {
     },
   ];
   for (const { name, is, gives } of cases) await t.step(name, () => assertEquals(is(), gives));
+});
+
+Deno.test("a file is looked at when it is mapped, its content when it is shown", () => {
+  const model = new ModelIommufd({ pin: () => -22, isOpen: (fd) => fd === 3 });
+  const ioasId = model.ioasAlloc();
+  const map = { flags: FIXED_RW, ioasId, fd: 3, start: 0n, length: 0x1000n, iova: 0x1_0000n };
+  assertEquals(answer(() => model.ioasMapFile({ ...map, fd: -1 })), "EBADF");
+  assertEquals(answer(() => model.ioasMapFile({ ...map, fd: -1, length: 0n })), "EINVAL");
+  assertEquals(answer(() => model.ioasMapFile({ ...map, length: (1n << 64n) - 2n })), "EINVAL");
+  assertEquals(model.ioasMapFile(map), 0x1_0000n);
+  const device = model.bind({ driver: new ArmSmmuV3({ memory: new GuestRam() }), streamId: 1 });
+  assertEquals(answer(() => device.attach(ioasId)), "EINVAL");
 });
 
 Deno.test("options are refused, kept, and change what can be mapped", () => {

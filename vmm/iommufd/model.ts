@@ -24,15 +24,17 @@ import type {
   ViommuAlloc,
 } from "./iommufd.ts";
 import type { Pin } from "./model/area.ts";
+import { Attachments } from "./model/attachment.ts";
 import { DevicePort, ModelDevice } from "./model/device.ts";
 import { checkDirtyRange } from "./model/dirty_log.ts";
 import type { Driver } from "./model/driver.ts";
 import { ModelEventQueue } from "./model/event_queue.ts";
 import { ModelFaultQueue } from "./model/fault_queue.ts";
-import { checkMap, insert, rightsOf } from "./model/mapping.ts";
+import { checkFile, checkMap, checkUser, insert, rightsOf } from "./model/mapping.ts";
 import { ModelOptions } from "./model/options.ts";
 import { ObjectTable, refuse } from "./model/objects.ts";
 import { type Hwpt, Ioas, NestedHwpt, PagingHwpt } from "./model/page_tables.ts";
+import { ModelVfioDevice } from "./model/vfio_device.ts";
 import { ModelVdevice, ModelViommu } from "./model/viommu.ts";
 import {
   IOMMU_HWPT_ALLOC,
@@ -52,6 +54,8 @@ const PAGE = 4096;
 export interface ModelIommufdOptions {
   /** Finds memory that is mapped. */
   readonly pin: Pin;
+  /** Whether a descriptor is open; by default, any is. */
+  readonly isOpen?: (fd: number) => boolean;
 }
 
 /** A device to be bound. */
@@ -66,12 +70,15 @@ export interface ModelDeviceOptions {
 export class ModelIommufd implements Iommufd {
   readonly #objects = new ObjectTable();
   readonly #devices = new Map<number, ModelDevice>();
+  readonly #attachments = new Attachments(this.#objects);
   readonly #options = new ModelOptions(this.#objects);
   readonly #pin: Pin;
+  readonly #isOpen: (fd: number) => boolean;
 
   /** With nothing in it. */
-  constructor({ pin }: ModelIommufdOptions) {
+  constructor({ pin, isOpen = (): boolean => true }: ModelIommufdOptions) {
     this.#pin = pin;
+    this.#isOpen = isOpen;
   }
 
   /** How many objects there are. */
@@ -83,22 +90,11 @@ export class ModelIommufd implements Iommufd {
   bind({ driver, streamId }: ModelDeviceOptions): BoundDevice {
     const device = this.#objects.add(new ModelDevice(driver, streamId));
     this.#devices.set(device.id, device);
-    let isBound = true;
-    return {
-      devId: device.id,
-      attach: (ptId, pasid) => this.#attach(device, ptId, pasid),
-      detach: (pasid) => {
-        if (pasid === undefined) this.#left(device.detach());
-      },
-      [Symbol.dispose]: () => {
-        if (!isBound) return;
-        isBound = false;
-        this.#left(device.detach());
-        if (device.vdevice !== undefined) this.#objects.remove(device.vdevice, true);
-        this.#devices.delete(device.id);
-        this.#objects.remove(device);
-      },
-    };
+    return new ModelVfioDevice(device, this.#attachments, () => {
+      if (device.vdevice !== undefined) this.#objects.remove(device.vdevice, true);
+      this.#devices.delete(device.id);
+      this.#objects.remove(device);
+    });
   }
 
   /** The way of a bound device to memory; its messages to where none is go to `msi`. */
@@ -131,6 +127,7 @@ export class ModelIommufd implements Iommufd {
     const call = "IOMMU_IOAS_MAP";
     checkMap(flags, iova, length, call);
     const ioas = this.#ioas(ioasId, call);
+    checkUser(userVa, length, call);
     return insert(ioas, { kind: "user", userVa }, flags, length, iova, call);
   }
 
@@ -138,6 +135,8 @@ export class ModelIommufd implements Iommufd {
     const call = "IOMMU_IOAS_MAP_FILE";
     checkMap(flags, iova, length, call);
     const ioas = this.#ioas(ioasId, call);
+    checkFile(start, length, call);
+    if (!this.#isOpen(fd)) refuse(call, ERRNO.EBADF);
     return insert(ioas, { kind: "file", fd, start }, flags, length, iova, call);
   }
 
@@ -316,7 +315,7 @@ export class ModelIommufd implements Iommufd {
 
   /** Blocks all devices, and forgets everything. */
   [Symbol.dispose](): void {
-    for (const device of this.#devices.values()) device.detach();
+    for (const device of this.#devices.values()) device.block();
   }
 
   #ioas(id: number, call: string): Ioas {
@@ -330,6 +329,7 @@ export class ModelIommufd implements Iommufd {
   /** The fault queue is looked up last, when the driver has made everything. */
   #finish(flags: number, faultId: number | undefined, make: () => Hwpt): number {
     const hwpt = make();
+    if (hwpt instanceof PagingHwpt) this.#show(hwpt);
     if (flags & IOMMU_HWPT_FAULT_ID_VALID) {
       const queue = this.#objects.find(faultId ?? 0);
       if (!(queue instanceof ModelFaultQueue)) {
@@ -342,39 +342,12 @@ export class ModelIommufd implements Iommufd {
     return this.#objects.add(hwpt).id;
   }
 
-  #attach(device: ModelDevice, ptId: number, pasid: number | undefined): number {
-    const call = "VFIO_DEVICE_ATTACH_IOMMUFD_PT";
-    const found = this.#objects.find(ptId) ?? refuse(call, ERRNO.ENOENT);
-    if (pasid !== undefined) return refuse(call, ERRNO.EINVAL);
-    if (found instanceof Ioas) return this.#attachTo(device, found);
-    if (!(found instanceof PagingHwpt) && !(found instanceof NestedHwpt)) {
-      return refuse(call, ERRNO.EINVAL);
-    }
-    this.#left(device.attach(found));
-    return found.id;
-  }
-
-  /** Through a HWPT that was made for another device of this IOAS, or a new one. */
-  #attachTo(device: ModelDevice, ioas: Ioas): number {
-    const known = ioas.automatic[0];
-    const hwpt = known ?? this.#objects.add(
-      new PagingHwpt(ioas, device.driver.allocPaging(ioas.table, 0, undefined), {
-        isAutomatic: true,
-      }),
-    );
+  #show(hwpt: PagingHwpt): void {
     try {
-      this.#left(device.attach(hwpt));
+      hwpt.show("IOMMU_HWPT_ALLOC");
     } catch (error) {
-      if (known === undefined) this.#objects.remove(hwpt);
+      hwpt.release();
       throw error;
-    }
-    return hwpt.id;
-  }
-
-  /** An automatic HWPT goes with its last device. */
-  #left(hwpt: Hwpt | undefined): void {
-    if (hwpt instanceof PagingHwpt && hwpt.isAutomatic && hwpt.users === 0) {
-      this.#objects.remove(hwpt);
     }
   }
 }

@@ -124,6 +124,8 @@ export class ArmSmmuV3 implements Driver {
         device.leave = undefined;
         device.port = new StageTwoPort(memory, device.messages, this.#options.observer);
       },
+      // Its devices have none, so there is nothing to be set.
+      attachPasid: () => {},
     };
   }
 

@@ -128,7 +128,7 @@ export class ArmVsmmu implements DriverViommu {
     set(vste, STE.EATS, 0);
     // Without V it aborts, which an STE that only says so does without an event.
     set(vste, STE.V, 1);
-    return { attach: (device) => this.#attach(device, vste) };
+    return { attach: (device) => this.#attach(device, vste), attachPasid: undefined };
   }
 
   invalidate(

@@ -11,6 +11,13 @@ import type { DomainShape, IoPagetable } from "./io_pagetable.ts";
 export interface Domain {
   /** Moves a device here; what it was attached to before is over. Throws `SystemError`, with nothing changed. */
   attach(device: DriverDevice): void;
+  /**
+   * Moves a PASID of a device here from `old`, if it was anywhere; undefined for what no PASID can be attached to. Not
+   * called for devices without PASIDs. Throws `SystemError`, with nothing changed.
+   */
+  readonly attachPasid:
+    | ((device: DriverDevice, pasid: number, old: Domain | undefined) => void)
+    | undefined;
 }
 
 /** A domain that shows an IOAS. */
@@ -58,7 +65,7 @@ export interface Driver {
   readonly hwInfoType: number;
   /** What IOMMU_GET_HW_INFO tells. */
   readonly hwInfo: Uint8Array;
-  /** log2 of the PASIDs that devices can use. */
+  /** log2 of the PASIDs that devices can use; 0 without. */
   readonly maxPasidLog2: number;
   /** Of IOMMU_HW_CAP. */
   readonly capabilities: bigint;
@@ -68,6 +75,8 @@ export interface Driver {
   readonly reserved: readonly IovaRange[];
   /** A domain that shows `table`. Throws `SystemError`. */
   allocPaging(table: IoPagetable, flags: number, data: Uint8Array | undefined): PagingDomain;
+  /** Blocks a PASID that was attached to `old`. */
+  readonly blockPasid?: (device: DriverDevice, pasid: number, old: Domain) => void;
   /** Whether it has vIOMMUs of a type. */
   hasViommu(type: number): boolean;
   /** A vIOMMU of a type that it has, on a nest parent. Throws `SystemError`. */

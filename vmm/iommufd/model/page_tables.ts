@@ -49,7 +49,9 @@ export class PagingHwpt extends Hwpt {
   /** Goes with its last device. */
   readonly isAutomatic: boolean;
 
-  /** Over an IOAS, which it needs from now on. Throws `SystemError` when that does not fit the domain. */
+  #isShown = false;
+
+  /** Over an IOAS, which it needs from now on. */
   constructor(
     ioas: Ioas,
     domain: PagingDomain,
@@ -60,9 +62,14 @@ export class PagingHwpt extends Hwpt {
     this.domain = domain;
     this.isNestParent = options.isNestParent ?? false;
     this.isAutomatic = options.isAutomatic ?? false;
-    ioas.table.addDomain(domain, "IOMMU_HWPT_ALLOC");
     ioas.users++;
-    if (this.isAutomatic) ioas.automatic.push(this);
+  }
+
+  /** Shows the IOAS to its devices. Throws `SystemError` when that does not fit the domain. */
+  show(call: string): void {
+    this.ioas.table.addDomain(this.domain, call);
+    this.#isShown = true;
+    if (this.isAutomatic) this.ioas.automatic.push(this);
   }
 
   get paging(): PagingHwpt {
@@ -71,8 +78,9 @@ export class PagingHwpt extends Hwpt {
 
   override release(): void {
     if (this.faults !== undefined) this.faults.users--;
-    this.ioas.table.removeDomain(this.domain);
     this.ioas.users--;
+    if (!this.#isShown) return;
+    this.ioas.table.removeDomain(this.domain);
     if (this.isAutomatic) this.ioas.automatic.splice(this.ioas.automatic.indexOf(this), 1);
   }
 }
