@@ -148,8 +148,12 @@ Deno.test("options are refused, kept, and change what can be mapped", () => {
 Deno.test("page requests are read by groups, and answered once", () => {
   const queue = new ModelFaultQueue();
   const answers: number[] = [];
-  const group = (count: number): void =>
-    queue.push({ records: new Uint8Array(40 * count), answer: (code) => void answers.push(code) });
+  const group = (count: number, from?: unknown): void =>
+    queue.push({
+      records: new Uint8Array(40 * count),
+      from,
+      answer: (code) => void answers.push(code),
+    });
   group(1);
   group(2);
   const bytes = new Uint8Array(80);
@@ -157,11 +161,17 @@ Deno.test("page requests are read by groups, and answered once", () => {
   assertEquals(queue.read(bytes), 40, "the second group does not fit");
   assertEquals(answer(() => queue.read(new Uint8Array(40))), "EINVAL");
   assertEquals([queue.read(bytes), queue.read(bytes)], [80, 0]);
-  assertEquals([bytes[36], bytes[76]], [1, 1], "one cookie for the group");
+  assertEquals([bytes[36], bytes[76]], [2, 2], "one cookie for the group");
   const response = (cookie: number, code: number): unknown =>
     answer(() => queue.write(new Uint8Array(Uint32Array.of(cookie, code).buffer)));
-  assertEquals([response(1, 7), response(5, 0), response(1, 1)], ["EINVAL", "EINVAL", 8]);
-  assertEquals([response(1, 1), response(0, 0), answers], ["EINVAL", 8, [1, 0]]);
+  assertEquals([response(2, 7), response(5, 0), response(2, 1)], ["EINVAL", "EINVAL", 8]);
+  assertEquals([response(2, 1), response(1, 0), answers], ["EINVAL", 8, [1, 0]]);
+  const gone = {};
+  group(1, gone);
+  assertEquals(queue.read(bytes), 40);
+  group(1, gone);
+  queue.drop(gone);
+  assertEquals([queue.read(bytes), response(1, 0), answers], [0, "EINVAL", [1, 0, 1, 1]]);
 });
 
 Deno.test("dirty pages are those that a device wrote to while that was asked for", () => {

@@ -68,9 +68,12 @@ export class Attachments {
     this.#left(device.detach(pasid));
   }
 
-  /** Detaches a device and all its PASIDs. */
-  block(device: ModelDevice): void {
+  /** Detaches a device and all its PASIDs, and ends its being bound. */
+  unbind(device: ModelDevice): void {
     for (const hwpt of device.block()) this.#left(hwpt);
+    // Its id is not given again: the guest's name would mean another device.
+    if (device.vdevice !== undefined) this.#objects.remove(device.vdevice, true);
+    this.#objects.remove(device);
   }
 
   #change(ptId: number, change: Change, make: (ioas: Ioas) => Hwpt): number {
@@ -106,5 +109,6 @@ export class Attachments {
 }
 
 function automatic(ioas: Ioas, { driver }: ModelDevice): PagingHwpt {
-  return new PagingHwpt(ioas, driver.allocPaging(ioas.table, 0, undefined), { isAutomatic: true });
+  const domain = driver.allocPaging(ioas.table, 0, undefined);
+  return new PagingHwpt(ioas, domain, { isAutomatic: true, iommu: driver.iommu });
 }

@@ -5,15 +5,35 @@
  */
 import type { DmaPort, MsiPort, Requester } from "../../../hw/device.ts";
 import { ERRNO } from "../../../uapi/errno.ts";
+import { iommu_hwpt_pgfault, IOMMU_PGFAULT_FLAGS } from "../../../uapi/iommufd/mod.ts";
+import { StructBuffer } from "../../../uapi/struct.ts";
 import type { Driver, DriverDevice, DriverViommu } from "./driver.ts";
 import { ModelObject, refuse } from "./objects.ts";
-import type { Hwpt } from "./page_tables.ts";
+import { type Hwpt, NestedHwpt } from "./page_tables.ts";
 import type { ModelVdevice } from "./viommu.ts";
 
+const { LAST_PAGE, PASID_VALID } = IOMMU_PGFAULT_FLAGS;
 const CALL = "VFIO_DEVICE_ATTACH_IOMMUFD_PT";
 
 /** What stands for the device itself where a PASID is asked for. */
 export const NO_PASID = 0;
+
+/** That a device, or one of its PASIDs, was attached, until it is so anew. */
+interface Attachment {
+  readonly hwpt: Hwpt;
+}
+
+/** A device that would go on if there were a page. */
+export interface PageRequest {
+  /** The PASID; `NO_PASID` for none. */
+  readonly pasid: number;
+  /** Number of the group that it is the last of. */
+  readonly group: number;
+  /** Of IOMMU_PGFAULT_PERM. */
+  readonly permission: number;
+  /** Where, in bytes. */
+  readonly address: bigint;
+}
 
 /** The device. */
 export class ModelDevice extends ModelObject implements DriverDevice {
@@ -27,7 +47,7 @@ export class ModelDevice extends ModelObject implements DriverDevice {
   /** Its name at a vIOMMU. */
   vdevice: ModelVdevice | undefined;
   /** By PASID, the device itself as `NO_PASID`. */
-  readonly #attached = new Map<number, Hwpt>();
+  readonly #attached = new Map<number, Attachment>();
 
   /** Blocked. */
   constructor(driver: Driver, streamId: number) {
@@ -40,7 +60,26 @@ export class ModelDevice extends ModelObject implements DriverDevice {
 
   /** What it, or one of its PASIDs, is attached to. */
   hwptOf(pasid: number): Hwpt | undefined {
-    return this.#attached.get(pasid);
+    return this.#attached.get(pasid)?.hwpt;
+  }
+
+  /** Asks for a page; false when nobody is there to be asked. */
+  requestPage({ pasid, group, permission, address }: PageRequest): boolean {
+    const own = this.#attached.get(NO_PASID);
+    // A guest that has its own table of PASIDs is asked for those that the host does not know.
+    const from = this.#attached.get(pasid) ?? (own?.hwpt instanceof NestedHwpt ? own : undefined);
+    const queue = from?.hwpt.faults;
+    if (from === undefined || queue === undefined) return false;
+    const record = new StructBuffer(iommu_hwpt_pgfault).fill({
+      flags: LAST_PAGE | (pasid === NO_PASID ? 0 : PASID_VALID),
+      dev_id: this.id,
+      pasid,
+      grpid: group,
+      perm: permission,
+      addr: address,
+    });
+    queue.push({ records: record.bytes, from });
+    return true;
   }
 
   virtIdAt(viommu: DriverViommu): bigint | undefined {
@@ -60,12 +99,13 @@ export class ModelDevice extends ModelObject implements DriverDevice {
       throw error;
     }
     hwpt.users++;
-    this.#attached.set(pasid, hwpt);
+    this.#attached.set(pasid, { hwpt });
   }
 
   /** Moves what is attached; returns the HWPT it leaves. Throws `SystemError`, and it stays where it was. */
   replace(hwpt: Hwpt, pasid: number): Hwpt | undefined {
-    const old = this.#attached.get(pasid) ?? refuse(CALL, ERRNO.EINVAL);
+    const attachment = this.#attached.get(pasid) ?? refuse(CALL, ERRNO.EINVAL);
+    const old = attachment.hwpt;
     if (old === hwpt) return undefined;
     const isElsewhere = old.paging.ioas !== hwpt.paging.ioas;
     if (pasid === NO_PASID && isElsewhere) this.#reserve(hwpt);
@@ -78,22 +118,25 @@ export class ModelDevice extends ModelObject implements DriverDevice {
       throw error;
     }
     if (pasid === NO_PASID && isElsewhere) old.paging.ioas.table.unreserve(this);
+    old.faults?.drop(attachment);
     hwpt.users++;
-    this.#attached.set(pasid, hwpt);
+    this.#attached.set(pasid, { hwpt });
     old.users--;
     return old;
   }
 
   /** Blocks it, or a PASID; returns the HWPT that is left. */
   detach(pasid: number): Hwpt | undefined {
-    const old = this.#attached.get(pasid);
-    if (old === undefined) return undefined;
+    const attachment = this.#attached.get(pasid);
+    if (attachment === undefined) return undefined;
+    const old = attachment.hwpt;
     if (pasid === NO_PASID) {
       this.leave?.();
       this.leave = undefined;
       this.port = undefined;
       old.paging.ioas.table.unreserve(this);
     } else if (this.driver.maxPasidLog2 > 0) this.driver.blockPasid?.(this, pasid, old.domain);
+    old.faults?.drop(attachment);
     old.users--;
     this.#attached.delete(pasid);
     return old;
@@ -112,7 +155,7 @@ export class ModelDevice extends ModelObject implements DriverDevice {
       if (hasPasids && !hwpt.isPasidCompatible) refuse(CALL, ERRNO.EINVAL);
       return;
     }
-    const own = this.#attached.get(NO_PASID);
+    const own = this.hwptOf(NO_PASID);
     if (!hwpt.isPasidCompatible || own?.isPasidCompatible === false) refuse(CALL, ERRNO.EINVAL);
   }
 

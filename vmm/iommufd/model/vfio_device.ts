@@ -16,17 +16,15 @@ export class ModelVfioDevice implements BoundDevice {
   readonly devId: number;
   readonly #device: ModelDevice;
   readonly #attachments: Attachments;
-  readonly #unbind: () => void;
   readonly #pasids = new Set<number>();
   #isAttached = false;
   #isBound = true;
 
-  /** Of a bound device; `unbind` ends that. */
-  constructor(device: ModelDevice, attachments: Attachments, unbind: () => void) {
+  /** Of a bound device; disposing it unbinds. */
+  constructor(device: ModelDevice, attachments: Attachments) {
     this.devId = device.id;
     this.#device = device;
     this.#attachments = attachments;
-    this.#unbind = unbind;
   }
 
   attach(ptId: number, pasid?: number): number {
@@ -51,8 +49,7 @@ export class ModelVfioDevice implements BoundDevice {
   [Symbol.dispose](): void {
     if (!this.#isBound) return;
     this.#isBound = false;
-    this.#attachments.block(this.#device);
-    this.#unbind();
+    this.#attachments.unbind(this.#device);
   }
 
   #change(isReplaced: boolean, pasid: number, ptId: number): number {
