@@ -13,6 +13,9 @@ import { IOMMU_TEST_CMD, iommu_test_cmd, IOMMU_TEST_OP, type TestOp } from "./io
 /** What an operation's argument has. */
 export type FieldsOf<O extends TestOp> = (typeof iommu_test_cmd)[O]["fields"];
 
+/** What an operation is told, besides its object. */
+export type TestValues<O extends TestOp> = Omit<Values<FieldsOf<O>>, "size" | "op" | "id">;
+
 /** An iommufd that takes the operations of a test: the kernel's, or one that does as if. */
 export interface MockIommufd extends Iommufd {
   /** Does an operation, whose argument has its head; `bytes` are what it points to. Throws `SystemError`. */
@@ -24,7 +27,7 @@ export function iommuTest<O extends TestOp>(
   iommufd: KernelIommufd | MockIommufd,
   op: O,
   id: number,
-  values: Omit<Values<FieldsOf<O>>, "size" | "op" | "id">,
+  values: TestValues<O>,
   bytes?: Uint8Array<ArrayBuffer>,
 ): StructBuffer<FieldsOf<O>> {
   const struct = iommu_test_cmd[op] as unknown as { size: number; fields: FieldsOf<O> };

@@ -196,6 +196,8 @@ export class ModelTestIommufd extends ModelIommufd implements MockIommufd {
     const device = this.#objects.add(new ModelDevice(new MockDriver(this.#iommu, flags), 0));
     binding.device = device;
     try {
+      // What is not finished is not there yet.
+      if (a.id === binding.id) refuse(call, ERRNO.ENOENT);
       a.set("out_hwpt_id", this.#attachments.attach(device, NO_PASID, a.id));
     } catch (error) {
       this.#objects.remove(binding);
