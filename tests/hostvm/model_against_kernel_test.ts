@@ -56,7 +56,10 @@ class Ground implements Disposable, SequenceGround {
 
   constructor(memory: Memory) {
     const kernel = KernelIommufd.open();
-    this.model = new ModelIommufd({ pin: (source, length) => memory.pin(source, length) });
+    this.model = new ModelIommufd({
+      pin: (source, length) => memory.pin(source, length),
+      isOpen: (fd) => fd === memory.file.number,
+    });
     this.iommufd = new TwinIommufd(this.model, kernel);
     const bound = ["vfio0", "vfio1"].map((name) => kernel.bindVfio(`/dev/vfio/devices/${name}`));
     const { data } = kernel.getHwInfo(bound[0].devId);

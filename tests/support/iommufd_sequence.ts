@@ -4,10 +4,12 @@
  */
 import { SystemError } from "../../uapi/errno.ts";
 import type { BoundDevice, Iommufd, RecordQueue } from "../../vmm/iommufd/iommufd.ts";
+import { KnownIds } from "./known_ids.ts";
 import type { Random } from "./random.ts";
 
 const PAGE = 0x1000n;
 const LAST = 0xffff_ffff_ffff_ffffn;
+const PASIDS = [1, 0, 2, 0x10_0000, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff] as const;
 
 /** What sequences may use. */
 export interface SequenceGround {
@@ -20,19 +22,34 @@ export interface SequenceGround {
   readonly fileSize: bigint;
 }
 
+/** What ids stand for; a paging HWPT is told from a nest parent and one for PASIDs. */
+type Kind =
+  | "device"
+  | "ioas"
+  | "paging"
+  | "parent"
+  | "pasid"
+  | "nested"
+  | "viommu"
+  | "vdevice"
+  | "queue";
+
 /** One sequence. */
 export class Sequence {
   readonly #ground: SequenceGround;
   readonly #random: Random;
-  /** Ids that were given, dead ones among them; 0 is none. */
-  readonly #ids: number[] = [0];
+  readonly #ids: KnownIds<Kind>;
   readonly #queues: RecordQueue[] = [];
+  /** What was mapped, and may still be. */
+  readonly #mapped: { readonly ioasId: number; readonly iova: bigint; readonly length: bigint }[] =
+    [];
 
   /** Draws from `random`. */
   constructor(ground: SequenceGround, random: Random) {
     this.#ground = ground;
     this.#random = random;
-    for (const { devId } of ground.devices) this.#ids.push(devId);
+    this.#ids = new KnownIds(random);
+    for (const { devId } of ground.devices) this.#ids.keep("device", devId);
   }
 
   /** Makes so many calls. What is refused is part of it. */
@@ -44,12 +61,15 @@ export class Sequence {
   /** Takes everything down that was made, whatever it takes. */
   end(): void {
     const { iommufd, devices } = this.#ground;
-    for (const device of devices) this.#attempt(() => device.detach());
+    for (const device of devices) {
+      this.#attempt(() => device.detach());
+      for (const pasid of PASIDS) this.#attempt(() => device.detach(pasid));
+    }
     for (const queue of this.#queues) queue[Symbol.dispose]();
     const deviceIds = devices.map(({ devId }) => devId);
     // What is used by another goes after it: as often as there can be levels.
     for (let round = 0; round < 5; round++) {
-      for (const id of new Set(this.#ids)) {
+      for (const id of this.#ids.all) {
         if (!deviceIds.includes(id)) this.#attempt(() => iommufd.destroy(id));
       }
     }
@@ -60,19 +80,22 @@ export class Sequence {
     if (this.#random.below(2) === 0) return;
     const { iommufd, devices } = this.#ground;
     this.#attempt(() => {
-      const ioas = this.#keep(iommufd.ioasAlloc());
+      const ioas = this.#ids.keep("ioas", iommufd.ioasAlloc());
       const devId = devices[0].devId;
-      const parent = this.#keep(
-        iommufd.hwptAlloc({ flags: 1, devId, ptId: ioas, dataType: 0 }),
-      );
+      const alloc = { devId, ptId: ioas, dataType: 0 };
+      const parent = this.#ids.keep("parent", iommufd.hwptAlloc({ ...alloc, flags: 1 }));
+      if (this.#random.below(3) === 0) {
+        const hwptId = this.#ids.keep("pasid", iommufd.hwptAlloc({ ...alloc, flags: 8 }));
+        if (this.#random.below(2) === 0) devices[0].attach(hwptId);
+        return;
+      }
       if (this.#random.below(4) === 0) return;
-      const viommuId = this.#keep(
-        iommufd.viommuAlloc({ flags: 0, type: 1, devId, hwptId: parent }),
-      );
-      this.#keep(iommufd.vdeviceAlloc({ viommuId, devId, virtId: 0x20n }));
+      const viommu = { flags: 0, type: 1, devId, hwptId: parent };
+      const viommuId = this.#ids.keep("viommu", iommufd.viommuAlloc(viommu));
+      this.#ids.keep("vdevice", iommufd.vdeviceAlloc({ viommuId, devId, virtId: 0x20n }));
       const data = new Uint8Array(new BigUint64Array([0x4000_000bn, 0n]).buffer);
       const nested = { flags: 0, devId, ptId: viommuId, dataType: 2, data };
-      devices[0].attach(this.#keep(iommufd.hwptAlloc(nested)));
+      devices[0].attach(this.#ids.keep("nested", iommufd.hwptAlloc(nested)));
     });
   }
 
@@ -84,27 +107,23 @@ export class Sequence {
     }
   }
 
-  #keep(id: number): number {
-    this.#ids.push(id);
-    return id;
+  #devId(): number {
+    return this.#random.below(12) === 0
+      ? this.#ids.any()
+      : this.#choose(this.#ground.devices).devId;
   }
 
-  /** Most often an id that was given lately, else any, or none. */
-  id(): number {
-    const ids = this.#ids;
-    switch (this.#random.below(8)) {
-      case 0:
-        return this.#random.below(24);
-      case 1:
-      case 2:
-        return this.#choose(ids);
-      default:
-        return ids[Math.max(ids.length - 1 - this.#random.below(8), 0)];
-    }
+  /** What can be attached. */
+  #table(): number {
+    return this.#ids.of("ioas", "paging", "pasid", "pasid", "parent", "nested");
   }
 
-  devId(): number {
-    return this.#random.below(8) === 0 ? this.id() : this.#choose(this.#ground.devices).devId;
+  #pasidTable(): number {
+    return this.#ids.of("pasid", "pasid", "pasid", "pasid", "ioas", "paging", "nested");
+  }
+
+  #paging(): number {
+    return this.#ids.of("paging", "pasid", "parent");
   }
 
   /** Mostly `usual`, else one of the others. */
@@ -146,18 +165,18 @@ export class Sequence {
 
   /** The action table calls these. */
   static readonly ACTIONS: readonly ((sequence: Sequence) => void)[] = [
-    (s) => s.#keep(s.#ground.iommufd.ioasAlloc(s.#mostly(0, 1))),
+    (s) => s.#ids.keep("ioas", s.#ground.iommufd.ioasAlloc(s.#mostly(0, 1))),
     (s) => s.#map(),
     (s) => s.#map(),
     (s) => s.#mapFile(),
     (s) => s.#mapFile(),
     (s) => s.#copy(),
     (s) => s.#unmap(),
-    (s) => void s.#ground.iommufd.ioasIovaRanges(s.id()),
+    (s) => void s.#ground.iommufd.ioasIovaRanges(s.#ids.of("ioas")),
     (s) => s.#allow(),
-    (s) => s.#ground.iommufd.destroy(s.id()),
-    (s) => s.#ground.iommufd.destroy(s.id()),
-    (s) => s.#paging(),
+    (s) => s.#ground.iommufd.destroy(s.#ids.any()),
+    (s) => s.#ground.iommufd.destroy(s.#ids.any()),
+    (s) => s.#allocPaging(),
     (s) => s.#nested(),
     (s) => s.#nested(),
     (s) => s.#viommu(),
@@ -165,13 +184,16 @@ export class Sequence {
     (s) => s.#veventq(),
     (s) => s.#invalidate(),
     (s) => s.#invalidate(),
-    (s) => void s.#choose(s.#ground.devices).attach(s.id()),
-    (s) => void s.#choose(s.#ground.devices).attach(s.id()),
+    (s) => void s.#choose(s.#ground.devices).attach(s.#table()),
+    (s) => void s.#choose(s.#ground.devices).attach(s.#table()),
     (s) => s.#choose(s.#ground.devices).detach(),
-    (s) => void s.#ground.iommufd.getHwInfo(s.devId(), s.#mostly(0, 1, 2, 3)),
+    (s) => void s.#choose(s.#ground.devices).attach(s.#pasidTable(), s.#pasid()),
+    (s) => void s.#choose(s.#ground.devices).attach(s.#pasidTable(), s.#pasid()),
+    (s) => s.#choose(s.#ground.devices).detach(s.#pasid()),
+    (s) => void s.#ground.iommufd.getHwInfo(s.#devId(), s.#mostly(0, 1, 2, 3)),
     (s) => s.#hwQueue(),
     (s) => void s.#option(),
-    (s) => void s.#ground.iommufd.vfioIoas(s.#mostly(s.#random.below(3), 9), s.id()),
+    (s) => void s.#ground.iommufd.vfioIoas(s.#mostly(s.#random.below(3), 9), s.#ids.of("ioas")),
     (s) => s.#ground.iommufd.ioasChangeProcess(),
     (s) => s.#faultQueue(),
     (s) => s.#dirty(),
@@ -179,42 +201,64 @@ export class Sequence {
 
   #map(): void {
     const { iommufd, userVa } = this.#ground;
-    iommufd.ioasMap({
+    const map = {
       flags: this.#flags(),
-      ioasId: this.id(),
+      ioasId: this.#ids.of("ioas"),
       userVa: this.#mostly(userVa + this.#offset(), PAGE, LAST - PAGE),
       length: this.#length(),
       iova: this.#iova(),
-    });
+    };
+    this.#mapped.push({ ...map, iova: iommufd.ioasMap(map) });
   }
 
   #mapFile(): void {
     const { iommufd, fd, fileSize } = this.#ground;
-    iommufd.ioasMapFile({
+    const map = {
       flags: this.#flags(),
-      ioasId: this.id(),
-      fd,
+      ioasId: this.#ids.of("ioas"),
+      fd: this.#mostly(fd, fd, fd, -1, 9999),
       start: this.#mostly(this.#offset(), fileSize - PAGE, fileSize, LAST - PAGE),
       length: this.#length(),
       iova: this.#iova(),
-    });
+    };
+    this.#mapped.push({ ...map, iova: iommufd.ioasMapFile(map) });
+  }
+
+  /** Mostly what was mapped. */
+  #range(): { ioasId: number; iova: bigint; length: bigint } {
+    const known = this.#mapped.length > 0 && this.#random.below(4) !== 0;
+    const whole = known
+      ? this.#choose(this.#mapped)
+      : { ioasId: this.#ids.of("ioas"), iova: this.#iova(), length: this.#length() };
+    const { ioasId, iova, length } = whole;
+    return this.#mostly(
+      whole,
+      { ioasId, iova, length: length / 2n },
+      { ioasId, iova: iova + PAGE, length: length > PAGE ? length - PAGE : length },
+      { ioasId, iova: iova & ~0x1_ffffn, length: (length + 0x20_0000n) & LAST },
+    );
   }
 
   #copy(): void {
-    this.#ground.iommufd.ioasCopy({
+    const { ioasId, iova, length } = this.#range();
+    const copy = {
       flags: this.#flags(),
-      dstIoasId: this.id(),
-      srcIoasId: this.id(),
-      length: this.#length(),
+      dstIoasId: this.#ids.of("ioas"),
+      srcIoasId: ioasId,
+      length,
       dstIova: this.#iova(),
-      srcIova: this.#iova(),
-    });
+      srcIova: iova,
+    };
+    const { dstIoasId } = copy;
+    const made = this.#ground.iommufd.ioasCopy(copy);
+    this.#mapped.push({ ioasId: dstIoasId, iova: made, length });
   }
 
   #unmap(): void {
     const { iommufd } = this.#ground;
-    if (this.#random.below(6) === 0) iommufd.ioasUnmap(this.id(), 0n, LAST);
-    else iommufd.ioasUnmap(this.id(), this.#iova(), this.#length());
+    const { ioasId, iova, length } = this.#range();
+    if (this.#random.below(6) === 0) iommufd.ioasUnmap(ioasId, 0n, LAST);
+    else iommufd.ioasUnmap(ioasId, iova, length);
   }
 
   #allow(): void {
@@ -222,16 +266,18 @@ export class Sequence {
       const start = this.#iova();
       return { start, last: (start + this.#length()) & LAST };
     });
-    this.#ground.iommufd.ioasAllowIovas(this.id(), ranges);
+    this.#ground.iommufd.ioasAllowIovas(this.#ids.of("ioas"), ranges);
   }
 
-  #paging(): void {
-    this.#keep(this.#ground.iommufd.hwptAlloc({
-      flags: this.#mostly(this.#choose([0, 1]), 2, 3, 8, 9, 16),
-      devId: this.devId(),
-      ptId: this.id(),
+  #allocPaging(): void {
+    const flags = this.#mostly(this.#choose([0, 1, 8]), 2, 3, 9, 10, 16);
+    const hwptId = this.#ground.iommufd.hwptAlloc({
+      flags,
+      devId: this.#devId(),
+      ptId: this.#ids.of("ioas"),
       dataType: this.#mostly(0, 1, 2),
-    }));
+    });
+    this.#ids.keep(flags === 0 ? "paging" : flags === 8 ? "pasid" : "parent", hwptId);
   }
 
   #nested(): void {
@@ -242,38 +288,42 @@ export class Sequence {
     const data = new Uint8Array(24);
     new DataView(data.buffer).setBigUint64(0, q0, true);
     new DataView(data.buffer).setBigUint64(8, q1, true);
-    this.#keep(this.#ground.iommufd.hwptAlloc({
+    const hwptId = this.#ground.iommufd.hwptAlloc({
       flags: this.#mostly(0, 1, 8, 16),
-      devId: this.devId(),
-      ptId: this.id(),
+      devId: this.#devId(),
+      ptId: this.#ids.of("viommu"),
       dataType: this.#mostly(2, 1, 3, 99),
       data: data.slice(0, size),
-    }));
+    });
+    this.#ids.keep("nested", hwptId);
   }
 
   #viommu(): void {
-    this.#keep(this.#ground.iommufd.viommuAlloc({
+    const viommuId = this.#ground.iommufd.viommuAlloc({
       flags: this.#mostly(0, 1),
       type: this.#mostly(1, 0, 2, 77),
-      devId: this.devId(),
-      hwptId: this.id(),
-    }));
+      devId: this.#devId(),
+      hwptId: this.#ids.of("parent"),
+    });
+    this.#ids.keep("viommu", viommuId);
   }
 
   #vdevice(): void {
     const virtId = this.#mostly(BigInt(this.#random.below(4)) * 8n, 0x1_0000_0000n, LAST);
     const { iommufd } = this.#ground;
-    this.#keep(iommufd.vdeviceAlloc({ viommuId: this.id(), devId: this.devId(), virtId }));
+    const viommuId = this.#ids.of("viommu");
+    const vdevice = { viommuId, devId: this.#devId(), virtId };
+    this.#ids.keep("vdevice", iommufd.vdeviceAlloc(vdevice));
   }
 
   #veventq(): void {
     const queue = this.#ground.iommufd.veventqAlloc({
       flags: this.#mostly(0, 1),
-      viommuId: this.id(),
+      viommuId: this.#ids.of("viommu"),
       type: this.#mostly(1, 0, 2),
       depth: this.#mostly(16, 0, 1 << 19, (1 << 19) + 1),
     });
-    this.#keep(queue.id);
+    this.#ids.keep("queue", queue.id);
     if (this.#random.below(2) === 0) this.#queues.push(queue);
     else queue[Symbol.dispose]();
   }
@@ -291,7 +341,7 @@ export class Sequence {
       if (entryLength === 24 && this.#random.below(3) === 0) bytes[i * 24 + 20] = 1;
     }
     this.#ground.iommufd.hwptInvalidate({
-      hwptId: this.id(),
+      hwptId: this.#ids.of("viommu", "viommu", "nested"),
       dataType: this.#mostly(1, 0, 2),
       entryLength,
       count,
@@ -311,23 +361,32 @@ export class Sequence {
     return [w0, w1];
   }
 
+  /** Few, so that they meet; 0 is the device itself. */
+  #pasid(): number {
+    return this.#mostly<number>(...PASIDS);
+  }
+
   #option(): bigint {
     const value = BigInt(this.#mostly(this.#random.below(2), 2));
     const { iommufd } = this.#ground;
-    return iommufd.option(this.#mostly(1, 0, 7), this.#mostly(1, 0, 3), this.id(), value);
+    return iommufd.option(
+      this.#mostly(1, 0, 7),
+      this.#mostly(1, 0, 3),
+      this.#ids.of("ioas"),
+      value,
+    );
   }
 
   #dirty(): void {
     const { iommufd } = this.#ground;
-    const hwptId = this.id();
+    const hwptId = this.#paging();
     if (this.#random.below(2) === 0) {
       iommufd.hwptSetDirtyTracking(hwptId, this.#mostly(1, 0, 2));
     } else {
       iommufd.hwptGetDirtyBitmap({
         hwptId,
         flags: this.#mostly(0, 1, 2),
-        iova: this.#iova(),
-        length: this.#length(),
+        ...this.#range(),
         pageSize: this.#mostly(PAGE, 0n, 0x800n, 0x2000n, 3n),
         bitmap: new Uint8Array(64),
       });
@@ -336,23 +395,28 @@ export class Sequence {
 
   #faultQueue(): void {
     const queue = this.#ground.iommufd.faultQueueAlloc(this.#mostly(0, 1));
-    this.#keep(queue.id);
+    this.#ids.keep("queue", queue.id);
     if (this.#random.below(2) === 0) this.#queues.push(queue);
     else queue[Symbol.dispose]();
     const { iommufd } = this.#ground;
-    const alloc = { flags: this.#mostly(4, 5), devId: this.devId(), ptId: this.id(), dataType: 0 };
-    this.#keep(iommufd.hwptAlloc({ ...alloc, faultId: this.#mostly(queue.id, 99) }));
+    const flags = this.#mostly(4, 5);
+    const alloc = { flags, devId: this.#devId(), ptId: this.#ids.of("ioas"), dataType: 0 };
+    const faultId = this.#mostly(queue.id, 99);
+    this.#ids.keep("paging", iommufd.hwptAlloc({ ...alloc, faultId }));
   }
 
   #hwQueue(): void {
-    this.#keep(this.#ground.iommufd.hwQueueAlloc({
-      flags: this.#mostly(0, 1),
-      viommuId: this.id(),
-      type: this.#mostly(1, 0, 9),
-      index: 0,
-      nestingParentIova: this.#iova(),
-      length: this.#length(),
-    }));
+    this.#ids.keep(
+      "queue",
+      this.#ground.iommufd.hwQueueAlloc({
+        flags: this.#mostly(0, 1),
+        viommuId: this.#ids.of("viommu"),
+        type: this.#mostly(1, 0, 9),
+        index: 0,
+        nestingParentIova: this.#iova(),
+        length: this.#length(),
+      }),
+    );
   }
 }
 

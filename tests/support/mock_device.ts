@@ -4,28 +4,41 @@
  */
 import { ERRNO, SystemError } from "../../uapi/errno.ts";
 import { Fd } from "../../uapi/fd.ts";
-import { ioctl } from "../../uapi/ioctl.ts";
+import { addressOf, ioctl } from "../../uapi/ioctl.ts";
 import { StructBuffer, type Values } from "../../uapi/struct.ts";
-import type { BoundDevice } from "../../vmm/iommufd/iommufd.ts";
+import type { BoundDevice, Iommufd } from "../../vmm/iommufd/iommufd.ts";
 import type { KernelIommufd } from "../../vmm/iommufd/kernel.ts";
 import { IOMMU_TEST_CMD, iommu_test_cmd, IOMMU_TEST_OP, type TestOp } from "./iommufd_test_abi.ts";
 
-type FieldsOf<O extends TestOp> = (typeof iommu_test_cmd)[O]["fields"];
+/** What an operation's argument has. */
+export type FieldsOf<O extends TestOp> = (typeof iommu_test_cmd)[O]["fields"];
 
-/** Does operation `op` on object `id`; returns the argument as the kernel left it. Throws `SystemError`. */
+/** What an operation is told, besides its object. */
+export type TestValues<O extends TestOp> = Omit<Values<FieldsOf<O>>, "size" | "op" | "id">;
+
+/** An iommufd that takes the operations of a test: the kernel's, or one that does as if. */
+export interface MockIommufd extends Iommufd {
+  /** Does an operation, whose argument has its head; `bytes` are what it points to. Throws `SystemError`. */
+  test(op: TestOp, argument: Uint8Array<ArrayBuffer>, bytes?: Uint8Array): void;
+}
+
+/** Does operation `op` on object `id`; returns the argument as it was left. Throws `SystemError`. */
 export function iommuTest<O extends TestOp>(
-  iommufd: KernelIommufd,
+  iommufd: KernelIommufd | MockIommufd,
   op: O,
   id: number,
-  values: Omit<Values<FieldsOf<O>>, "size" | "op" | "id">,
+  values: TestValues<O>,
+  bytes?: Uint8Array<ArrayBuffer>,
 ): StructBuffer<FieldsOf<O>> {
   const struct = iommu_test_cmd[op] as unknown as { size: number; fields: FieldsOf<O> };
   const argument = new StructBuffer(struct);
-  argument.fill(values as Values<FieldsOf<O>>);
+  const uptr = bytes === undefined ? {} : { uptr: addressOf(bytes) };
+  argument.fill({ ...values, ...uptr } as Values<FieldsOf<O>>);
   const head = new StructBuffer(iommu_test_cmd.SET_TEMP_MEMORY_LIMIT);
   head.fill({ size: struct.size, op: IOMMU_TEST_OP[op], id });
   argument.bytes.set(head.bytes.subarray(0, 16));
-  ioctl(iommufd.fd.number, IOMMU_TEST_CMD, argument.bytes, `IOMMU_TEST ${op}`);
+  if ("test" in iommufd) iommufd.test(op, argument.bytes, bytes);
+  else ioctl(iommufd.fd.number, IOMMU_TEST_CMD, argument.bytes, `IOMMU_TEST ${op}`);
   return argument;
 }
 
@@ -37,11 +50,11 @@ export class MockDevice implements BoundDevice {
   readonly stdevId: number;
   /** What it was attached to first. */
   readonly hwptId: number;
-  readonly #iommufd: KernelIommufd;
+  readonly #iommufd: KernelIommufd | MockIommufd;
   readonly #pasids = new Set<number>();
 
   /** Makes one that is attached to an IOAS or HWPT, with `flags` of `MOCK`. Throws `SystemError`. */
-  constructor(iommufd: KernelIommufd, ptId: number, flags = 0) {
+  constructor(iommufd: KernelIommufd | MockIommufd, ptId: number, flags = 0) {
     const made = iommuTest(iommufd, "MOCK_DOMAIN_FLAGS", ptId, { dev_flags: flags });
     this.#iommufd = iommufd;
     this.devId = made.get("out_idev_id");

@@ -43,6 +43,36 @@ Deno.test("the lowest free id is given, and what is used is busy", () => {
   assertEquals(answer(() => model.destroy(1)), "ENOENT");
 });
 
+Deno.test("PASIDs are attached to what was made for them, beside a device that is so too", async (t) => {
+  const { model, device } = made();
+  const ioasId = model.ioasAlloc();
+  const alloc = { devId: device.devId, ptId: ioasId, dataType: 0 };
+  const hwpt = (flags: number): number => model.hwptAlloc({ ...alloc, flags });
+  const [plain, one, two] = [hwpt(0), hwpt(8), hwpt(8)];
+  const attach = (ptId: number, pasid?: number) => (): unknown => device.attach(ptId, pasid);
+  const detach = (pasid?: number) => (): unknown => device.detach(pasid);
+  const cases: { name: string; is: () => unknown; gives: unknown }[] = [
+    { name: "no flag", is: attach(plain, 5), gives: "EINVAL" },
+    { name: "an IOAS", is: attach(ioasId, 5), gives: "EINVAL" },
+    { name: "no such object", is: attach(99, 5), gives: "ENOENT" },
+    { name: "more than VFIO remembers", is: attach(one, 2 ** 31), gives: "ENOSPC" },
+    { name: "the flag", is: attach(one, 5), gives: one },
+    { name: "another instead", is: attach(two, 5), gives: two },
+    { name: "what was left goes", is: () => model.destroy(one), gives: undefined },
+    { name: "the device to one without", is: attach(plain), gives: "EINVAL" },
+    { name: "the device to one with", is: attach(two), gives: two },
+    { name: "0, which is the device", is: attach(two, 0), gives: "EBUSY" },
+    { name: "a busy one", is: () => model.destroy(two), gives: "EBUSY" },
+    { name: "a PASID that is not attached", is: detach(6), gives: undefined },
+    { name: "the PASID", is: detach(5), gives: undefined },
+    { name: "the device to one without, alone", is: attach(plain), gives: plain },
+    { name: "beside one without", is: attach(two, 5), gives: "EINVAL" },
+  ];
+  for (const { name, is, gives } of cases) {
+    await t.step(name, () => assertEquals(answer(is), gives));
+  }
+});
+
 Deno.test("maps and unmaps are refused as the kernel does", async (t) => {
   const { model, device } = made();
   const ioasId = model.ioasAlloc();
@@ -88,6 +118,18 @@ Deno.test("maps and unmaps are refused as the kernel does", async (t) => {
   for (const { name, is, gives } of cases) await t.step(name, () => assertEquals(is(), gives));
 });
 
+Deno.test("a file is looked at when it is mapped, its content when it is shown", () => {
+  const model = new ModelIommufd({ pin: () => -22, isOpen: (fd) => fd === 3 });
+  const ioasId = model.ioasAlloc();
+  const map = { flags: FIXED_RW, ioasId, fd: 3, start: 0n, length: 0x1000n, iova: 0x1_0000n };
+  assertEquals(answer(() => model.ioasMapFile({ ...map, fd: -1 })), "EBADF");
+  assertEquals(answer(() => model.ioasMapFile({ ...map, fd: -1, length: 0n })), "EINVAL");
+  assertEquals(answer(() => model.ioasMapFile({ ...map, length: (1n << 64n) - 2n })), "EINVAL");
+  assertEquals(model.ioasMapFile(map), 0x1_0000n);
+  const device = model.bind({ driver: new ArmSmmuV3({ memory: new GuestRam() }), streamId: 1 });
+  assertEquals(answer(() => device.attach(ioasId)), "EINVAL");
+});
+
 Deno.test("options are refused, kept, and change what can be mapped", () => {
   const { model } = made();
   const ioasId = model.ioasAlloc();
@@ -106,8 +148,12 @@ Deno.test("options are refused, kept, and change what can be mapped", () => {
 Deno.test("page requests are read by groups, and answered once", () => {
   const queue = new ModelFaultQueue();
   const answers: number[] = [];
-  const group = (count: number): void =>
-    queue.push({ records: new Uint8Array(40 * count), answer: (code) => void answers.push(code) });
+  const group = (count: number, from?: unknown): void =>
+    queue.push({
+      records: new Uint8Array(40 * count),
+      from,
+      answer: (code) => void answers.push(code),
+    });
   group(1);
   group(2);
   const bytes = new Uint8Array(80);
@@ -115,11 +161,17 @@ Deno.test("page requests are read by groups, and answered once", () => {
   assertEquals(queue.read(bytes), 40, "the second group does not fit");
   assertEquals(answer(() => queue.read(new Uint8Array(40))), "EINVAL");
   assertEquals([queue.read(bytes), queue.read(bytes)], [80, 0]);
-  assertEquals([bytes[36], bytes[76]], [1, 1], "one cookie for the group");
+  assertEquals([bytes[36], bytes[76]], [2, 2], "one cookie for the group");
   const response = (cookie: number, code: number): unknown =>
     answer(() => queue.write(new Uint8Array(Uint32Array.of(cookie, code).buffer)));
-  assertEquals([response(1, 7), response(5, 0), response(1, 1)], ["EINVAL", "EINVAL", 8]);
-  assertEquals([response(1, 1), response(0, 0), answers], ["EINVAL", 8, [1, 0]]);
+  assertEquals([response(2, 7), response(5, 0), response(2, 1)], ["EINVAL", "EINVAL", 8]);
+  assertEquals([response(2, 1), response(1, 0), answers], ["EINVAL", 8, [1, 0]]);
+  const gone = {};
+  group(1, gone);
+  assertEquals(queue.read(bytes), 40);
+  group(1, gone);
+  queue.drop(gone);
+  assertEquals([queue.read(bytes), response(1, 0), answers], [0, "EINVAL", [1, 0, 1, 1]]);
 });
 
 Deno.test("dirty pages are those that a device wrote to while that was asked for", () => {

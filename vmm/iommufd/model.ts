@@ -24,26 +24,27 @@ import type {
   ViommuAlloc,
 } from "./iommufd.ts";
 import type { Pin } from "./model/area.ts";
+import { Attachments } from "./model/attachment.ts";
 import { DevicePort, ModelDevice } from "./model/device.ts";
 import { checkDirtyRange } from "./model/dirty_log.ts";
 import type { Driver } from "./model/driver.ts";
 import { ModelEventQueue } from "./model/event_queue.ts";
 import { ModelFaultQueue } from "./model/fault_queue.ts";
-import { checkMap, insert, rightsOf } from "./model/mapping.ts";
+import { checkFile, checkMap, checkUser, insert, rightsOf } from "./model/mapping.ts";
 import { ModelOptions } from "./model/options.ts";
 import { ObjectTable, refuse } from "./model/objects.ts";
-import { type Hwpt, Ioas, NestedHwpt, PagingHwpt } from "./model/page_tables.ts";
+import { allocHwQueue } from "./model/hw_queue.ts";
+import { allocHwpt } from "./model/hwpt_alloc.ts";
+import { Ioas, NestedHwpt, PagingHwpt } from "./model/page_tables.ts";
+import { ModelVfioDevice } from "./model/vfio_device.ts";
 import { ModelVdevice, ModelViommu } from "./model/viommu.ts";
 import {
-  IOMMU_HWPT_ALLOC,
   IOMMU_HWPT_DIRTY_TRACKING,
-  IOMMU_HWPT_FAULT_ID_VALID,
   IOMMU_HWPT_GET_DIRTY_BITMAP,
   IOMMU_IOAS_MAP,
 } from "../../uapi/iommufd/mod.ts";
 
 const LAST = 0xffff_ffff_ffff_ffffn;
-const HWPT_ALLOC_FLAGS = 0xf;
 const MOST_VEVENTQ_DEPTH = 1 << 19;
 const MOST_INVALIDATIONS = 1 << 19;
 const PAGE = 4096;
@@ -52,6 +53,10 @@ const PAGE = 4096;
 export interface ModelIommufdOptions {
   /** Finds memory that is mapped. */
   readonly pin: Pin;
+  /** Whether a descriptor is open; by default, any is. */
+  readonly isOpen?: (fd: number) => boolean;
+  /** Where its objects are, for those who put others among them. */
+  readonly objects?: ObjectTable;
 }
 
 /** A device to be bound. */
@@ -64,14 +69,20 @@ export interface ModelDeviceOptions {
 
 /** The model. */
 export class ModelIommufd implements Iommufd {
-  readonly #objects = new ObjectTable();
-  readonly #devices = new Map<number, ModelDevice>();
-  readonly #options = new ModelOptions(this.#objects);
+  readonly #objects: ObjectTable;
+  readonly #attachments: Attachments;
+  readonly #options: ModelOptions;
   readonly #pin: Pin;
+  readonly #isOpen: (fd: number) => boolean;
 
   /** With nothing in it. */
-  constructor({ pin }: ModelIommufdOptions) {
+  constructor(options: ModelIommufdOptions) {
+    const { pin, isOpen = (): boolean => true, objects = new ObjectTable() } = options;
+    this.#objects = objects;
+    this.#attachments = new Attachments(objects);
+    this.#options = new ModelOptions(objects);
     this.#pin = pin;
+    this.#isOpen = isOpen;
   }
 
   /** How many objects there are. */
@@ -82,23 +93,7 @@ export class ModelIommufd implements Iommufd {
   /** Binds a device, as VFIO_DEVICE_BIND_IOMMUFD does. */
   bind({ driver, streamId }: ModelDeviceOptions): BoundDevice {
     const device = this.#objects.add(new ModelDevice(driver, streamId));
-    this.#devices.set(device.id, device);
-    let isBound = true;
-    return {
-      devId: device.id,
-      attach: (ptId, pasid) => this.#attach(device, ptId, pasid),
-      detach: (pasid) => {
-        if (pasid === undefined) this.#left(device.detach());
-      },
-      [Symbol.dispose]: () => {
-        if (!isBound) return;
-        isBound = false;
-        this.#left(device.detach());
-        if (device.vdevice !== undefined) this.#objects.remove(device.vdevice, true);
-        this.#devices.delete(device.id);
-        this.#objects.remove(device);
-      },
-    };
+    return new ModelVfioDevice(device, this.#attachments);
   }
 
   /** The way of a bound device to memory; its messages to where none is go to `msi`. */
@@ -131,6 +126,7 @@ export class ModelIommufd implements Iommufd {
     const call = "IOMMU_IOAS_MAP";
     checkMap(flags, iova, length, call);
     const ioas = this.#ioas(ioasId, call);
+    checkUser(userVa, length, call);
     return insert(ioas, { kind: "user", userVa }, flags, length, iova, call);
   }
 
@@ -138,6 +134,8 @@ export class ModelIommufd implements Iommufd {
     const call = "IOMMU_IOAS_MAP_FILE";
     checkMap(flags, iova, length, call);
     const ioas = this.#ioas(ioasId, call);
+    checkFile(start, length, call);
+    if (!this.#isOpen(fd)) refuse(call, ERRNO.EBADF);
     return insert(ioas, { kind: "file", fd, start }, flags, length, iova, call);
   }
 
@@ -147,7 +145,8 @@ export class ModelIommufd implements Iommufd {
     const source = this.#ioas(srcIoasId, call).table;
     if (length === 0n) refuse(call, ERRNO.EINVAL);
     if (srcIova + length - 1n > LAST) refuse(call, ERRNO.EOVERFLOW);
-    const pieces = source.cover(srcIova, length, call);
+    const { pieces, isWhole } = source.pieces(srcIova, srcIova + length - 1n);
+    if (!isWhole) refuse(call, ERRNO.ENOENT);
     const { table } = this.#ioas(dstIoasId, call);
     const rights = rightsOf(flags);
     let at = flags & IOMMU_IOAS_MAP.FIXED_IOVA ? dstIova : undefined;
@@ -185,40 +184,8 @@ export class ModelIommufd implements Iommufd {
     return this.#options.vfioIoas(op, ioasId);
   }
 
-  hwptAlloc({ flags, devId, ptId, dataType, data, faultId }: HwptAlloc): number {
-    const call = "IOMMU_HWPT_ALLOC";
-    const hasData = data !== undefined && data.length > 0;
-    if ((dataType === 0) === hasData) refuse(call, ERRNO.EINVAL);
-    const { driver } = this.#device(devId, call);
-    const parent = this.#objects.find(ptId);
-    if (parent instanceof Ioas) {
-      if ((flags & ~HWPT_ALLOC_FLAGS) !== 0) refuse(call, ERRNO.EOPNOTSUPP);
-      if (flags & IOMMU_HWPT_ALLOC.DIRTY_TRACKING && !driver.hasDirtyTracking) {
-        refuse(call, ERRNO.EOPNOTSUPP);
-      }
-      const isNestParent = (flags & IOMMU_HWPT_ALLOC.NEST_PARENT) !== 0;
-      if (isNestParent && flags & IOMMU_HWPT_FAULT_ID_VALID) refuse(call, ERRNO.EOPNOTSUPP);
-      const own = flags & ~IOMMU_HWPT_FAULT_ID_VALID;
-      const domain = driver.allocPaging(parent.table, own, data);
-      const isPasidCompatible = (flags & IOMMU_HWPT_ALLOC.PASID) !== 0;
-      return this.#finish(
-        flags,
-        faultId,
-        () => new PagingHwpt(parent, domain, { isNestParent, isPasidCompatible }),
-      );
-    }
-    const isFitting = (flags & ~(IOMMU_HWPT_FAULT_ID_VALID | IOMMU_HWPT_ALLOC.PASID)) === 0 &&
-      hasData;
-    if (parent instanceof PagingHwpt) {
-      // The driver makes nested ones on a vIOMMU only.
-      return refuse(call, ERRNO.EOPNOTSUPP);
-    }
-    if (!(parent instanceof ModelViommu)) return refuse(call, ERRNO.EINVAL);
-    if (!isFitting) refuse(call, ERRNO.EOPNOTSUPP);
-    const own = flags & ~IOMMU_HWPT_FAULT_ID_VALID;
-    const domain = parent.driver.allocNested(own, dataType, data!);
-    const isPasidCompatible = (flags & IOMMU_HWPT_ALLOC.PASID) !== 0;
-    return this.#finish(flags, faultId, () => new NestedHwpt(parent, domain, isPasidCompatible));
+  hwptAlloc(alloc: HwptAlloc): number {
+    return allocHwpt(this.#objects, alloc);
   }
 
   getHwInfo(devId: number, dataType: number = 0): HwInfo {
@@ -245,7 +212,11 @@ export class ModelIommufd implements Iommufd {
     if ((get.flags & ~IOMMU_HWPT_GET_DIRTY_BITMAP.NO_CLEAR) !== 0) refuse(call, ERRNO.EOPNOTSUPP);
     const { ioas, domain } = this.#objects.get(get.hwptId, PagingHwpt, call);
     checkDirtyRange(get, ioas.table.alignment, call);
-    (domain.dirty ?? refuse(call, ERRNO.EOPNOTSUPP)).read(get, get.flags !== 0);
+    const dirty = domain.dirty ?? refuse(call, ERRNO.EOPNOTSUPP);
+    // What comes after a hole is not told, and that there is one is not told either.
+    const { pieces } = ioas.table.pieces(get.iova, get.iova + get.length - 1n);
+    const end = pieces.at(-1);
+    if (end !== undefined) dirty.read({ ...get, length: end.to - get.iova + 1n }, get.flags !== 0);
   }
 
   hwptInvalidate(invalidate: HwptInvalidate): InvalidateResult {
@@ -255,10 +226,11 @@ export class ModelIommufd implements Iommufd {
       return failed(ERRNO.EINVAL);
     }
     const object = this.#objects.find(hwptId);
-    if (object instanceof ModelViommu) {
-      return object.driver.invalidate(dataType, entryLength, count, entries);
+    const invalidation = { type: dataType, entryLength, count, entries };
+    if (object instanceof ModelViommu) return object.driver.invalidate(invalidation);
+    if (object instanceof NestedHwpt) {
+      return object.domain.invalidate?.(invalidation) ?? failed(ERRNO.EOPNOTSUPP);
     }
-    if (object instanceof NestedHwpt) return failed(ERRNO.EOPNOTSUPP);
     return failed(object === undefined ? ERRNO.ENOENT : ERRNO.EINVAL);
   }
 
@@ -267,21 +239,23 @@ export class ModelIommufd implements Iommufd {
     return this.#objects.add(new ModelFaultQueue());
   }
 
-  viommuAlloc({ flags, type, devId, hwptId }: ViommuAlloc): number {
+  viommuAlloc({ flags, type, devId, hwptId, data }: ViommuAlloc): number {
     const call = "IOMMU_VIOMMU_ALLOC";
     if (flags !== 0 || type === 0) refuse(call, ERRNO.EOPNOTSUPP);
     const { driver } = this.#device(devId, call);
     if (!driver.hasViommu(type)) refuse(call, ERRNO.EOPNOTSUPP);
     const parent = this.#objects.get(hwptId, PagingHwpt, call);
     if (!parent.isNestParent) refuse(call, ERRNO.EINVAL);
-    const made = driver.allocViommu(type, parent.domain, parent.ioas.table);
-    return this.#objects.add(new ModelViommu(parent, made)).id;
+    const userData = data === undefined || data.length === 0 ? undefined : { type, bytes: data };
+    const made = driver.allocViommu(type, parent.domain, parent.ioas.table, userData);
+    return this.#objects.add(new ModelViommu(parent, made, driver.iommu)).id;
   }
 
   vdeviceAlloc({ viommuId, devId, virtId }: VdeviceAlloc): number {
     const call = "IOMMU_VDEVICE_ALLOC";
     const viommu = this.#objects.get(viommuId, ModelViommu, call);
     const device = this.#device(devId, call);
+    if (viommu.iommu !== device.driver.iommu) refuse(call, ERRNO.EINVAL);
     if (device.vdevice !== undefined || viommu.devices.has(virtId)) refuse(call, ERRNO.EEXIST);
     return this.#objects.add(new ModelVdevice(viommu, device, virtId)).id;
   }
@@ -301,13 +275,8 @@ export class ModelIommufd implements Iommufd {
     return this.#objects.add(queue);
   }
 
-  hwQueueAlloc({ flags, viommuId, type, nestingParentIova, length }: HwQueueAlloc): number {
-    const call = "IOMMU_HW_QUEUE_ALLOC";
-    if (flags !== 0 || type === 0) refuse(call, ERRNO.EOPNOTSUPP);
-    if (length === 0n) refuse(call, ERRNO.EINVAL);
-    if (nestingParentIova + length - 1n > LAST) refuse(call, ERRNO.EOVERFLOW);
-    this.#objects.get(viommuId, ModelViommu, call);
-    return refuse(call, ERRNO.EOPNOTSUPP);
+  hwQueueAlloc(alloc: HwQueueAlloc): number {
+    return allocHwQueue(this.#objects, alloc);
   }
 
   ioasNoiommuGetPa(): { readonly physicalAddress: bigint; readonly length: bigint } {
@@ -316,7 +285,7 @@ export class ModelIommufd implements Iommufd {
 
   /** Blocks all devices, and forgets everything. */
   [Symbol.dispose](): void {
-    for (const device of this.#devices.values()) device.detach();
+    for (const device of this.#objects.all(ModelDevice)) device.block();
   }
 
   #ioas(id: number, call: string): Ioas {
@@ -325,56 +294,5 @@ export class ModelIommufd implements Iommufd {
 
   #device(id: number, call: string): ModelDevice {
     return this.#objects.get(id, ModelDevice, call);
-  }
-
-  /** The fault queue is looked up last, when the driver has made everything. */
-  #finish(flags: number, faultId: number | undefined, make: () => Hwpt): number {
-    const hwpt = make();
-    if (flags & IOMMU_HWPT_FAULT_ID_VALID) {
-      const queue = this.#objects.find(faultId ?? 0);
-      if (!(queue instanceof ModelFaultQueue)) {
-        hwpt.release();
-        refuse("IOMMU_HWPT_ALLOC", ERRNO.ENOENT);
-      }
-      hwpt.faults = queue;
-      queue.users++;
-    }
-    return this.#objects.add(hwpt).id;
-  }
-
-  #attach(device: ModelDevice, ptId: number, pasid: number | undefined): number {
-    const call = "VFIO_DEVICE_ATTACH_IOMMUFD_PT";
-    const found = this.#objects.find(ptId) ?? refuse(call, ERRNO.ENOENT);
-    if (pasid !== undefined) return refuse(call, ERRNO.EINVAL);
-    if (found instanceof Ioas) return this.#attachTo(device, found);
-    if (!(found instanceof PagingHwpt) && !(found instanceof NestedHwpt)) {
-      return refuse(call, ERRNO.EINVAL);
-    }
-    this.#left(device.attach(found));
-    return found.id;
-  }
-
-  /** Through a HWPT that was made for another device of this IOAS, or a new one. */
-  #attachTo(device: ModelDevice, ioas: Ioas): number {
-    const known = ioas.automatic[0];
-    const hwpt = known ?? this.#objects.add(
-      new PagingHwpt(ioas, device.driver.allocPaging(ioas.table, 0, undefined), {
-        isAutomatic: true,
-      }),
-    );
-    try {
-      this.#left(device.attach(hwpt));
-    } catch (error) {
-      if (known === undefined) this.#objects.remove(hwpt);
-      throw error;
-    }
-    return hwpt.id;
-  }
-
-  /** An automatic HWPT goes with its last device. */
-  #left(hwpt: Hwpt | undefined): void {
-    if (hwpt instanceof PagingHwpt && hwpt.isAutomatic && hwpt.users === 0) {
-      this.#objects.remove(hwpt);
-    }
   }
 }

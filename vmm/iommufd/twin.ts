@@ -48,27 +48,30 @@ export class TwinIommufd implements Iommufd {
   readonly #first: Iommufd;
   readonly #second: Iommufd;
 
-  /** Of two that nobody has asked anything yet, or the same. */
-  constructor(first: Iommufd, second: Iommufd) {
+  readonly #hasSameRecords: boolean;
+
+  /** Of two that nobody has asked anything yet, or the same; both have the same records only if their devices do. */
+  constructor(first: Iommufd, second: Iommufd, { hasSameRecords = false } = {}) {
     this.#first = first;
     this.#second = second;
+    this.#hasSameRecords = hasSameRecords;
   }
 
   /** A device that is bound to both. */
   bind(first: BoundDevice, second: BoundDevice): BoundDevice {
     const { devId } = first;
-    this.#both("bind", {}, () => devId, () => second.devId);
+    this.compare("bind", {}, () => devId, () => second.devId);
     return {
       devId,
       attach: (ptId, pasid) =>
-        this.#both(
+        this.compare(
           "attach",
           { devId, ptId, pasid },
           () => first.attach(ptId, pasid),
           () => second.attach(ptId, pasid),
         ),
       detach: (pasid) =>
-        this.#both(
+        this.compare(
           "detach",
           { devId, pasid },
           () => first.detach(pasid),
@@ -162,7 +165,7 @@ export class TwinIommufd implements Iommufd {
   hwptGetDirtyBitmap(get: HwptGetDirtyBitmap): void {
     const { bitmap, ...args } = get;
     const other = bitmap.slice();
-    this.#both(
+    this.compare(
       "hwptGetDirtyBitmap",
       args,
       () => {
@@ -193,7 +196,14 @@ export class TwinIommufd implements Iommufd {
   }
 
   viommuAlloc(alloc: ViommuAlloc): number {
-    return this.#each("viommuAlloc", alloc, (iommufd) => iommufd.viommuAlloc(alloc));
+    const { data, ...args } = alloc;
+    const other = data?.slice();
+    return this.compare(
+      "viommuAlloc",
+      { ...args, data: data?.slice() },
+      () => ({ id: this.#first.viommuAlloc(alloc), data }),
+      () => ({ id: this.#second.viommuAlloc({ ...alloc, data: other }), data: other }),
+    ).id;
   }
 
   vdeviceAlloc(alloc: VdeviceAlloc): number {
@@ -231,10 +241,10 @@ export class TwinIommufd implements Iommufd {
     call: (iommufd: Iommufd) => T,
     seen: (result: T) => unknown = (result) => result,
   ): T {
-    return this.#both(name, args, () => call(this.#first), () => call(this.#second), seen);
+    return this.compare(name, args, () => call(this.#first), () => call(this.#second), seen);
   }
 
-  /** Records come from hardware, and only the first has any that is ours. */
+  /** Records come from hardware; where that is not the same, only the first has any that is ours. */
   #queue(name: string, args: object, call: (iommufd: Iommufd) => RecordQueue): RecordQueue {
     const made: RecordQueue[] = [];
     const make = (iommufd: Iommufd): RecordQueue => {
@@ -243,16 +253,34 @@ export class TwinIommufd implements Iommufd {
       return queue;
     };
     const queue = this.#each(name, args, make, ({ id }) => id);
+    const [, other] = made;
+    const isOne = !this.#hasSameRecords || other === undefined;
     return {
       id: queue.id,
-      read: (into) => queue.read(into),
-      write: (from) => queue.write(from),
+      read: (into) => isOne ? queue.read(into) : this.#read(queue, other, into),
+      write: (from) => isOne ? queue.write(from) : this.#write(queue, other, from),
       watch: (handler) => queue.watch(handler),
       [Symbol.dispose]: () => made.forEach((one) => one[Symbol.dispose]()),
     };
   }
 
-  #both<T>(
+  #read(queue: RecordQueue, other: RecordQueue, into: Uint8Array<ArrayBuffer>): number {
+    const second = new Uint8Array(new ArrayBuffer(into.length));
+    return this.compare(
+      "read",
+      { id: queue.id, size: into.length },
+      () => into.subarray(0, queue.read(into)),
+      () => second.subarray(0, other.read(second)),
+    ).length;
+  }
+
+  #write(queue: RecordQueue, other: RecordQueue, from: Uint8Array<ArrayBuffer>): number {
+    const args = { id: queue.id, from };
+    return this.compare("write", args, () => queue.write(from), () => other.write(from));
+  }
+
+  /** Asks both; answers as the first does. `seen` is what is compared of a result. */
+  protected compare<T>(
     name: string,
     args: object,
     one: () => T,

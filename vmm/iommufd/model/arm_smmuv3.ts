@@ -18,7 +18,7 @@ import type { IovaRange } from "../iommufd.ts";
 import type { ArmCommandRules } from "./arm_commands.ts";
 import { ArmVsmmu } from "./arm_vsmmu.ts";
 import { DirtyLog } from "./dirty_log.ts";
-import type { Driver, DriverDevice, DriverViommu, PagingDomain } from "./driver.ts";
+import type { Driver, DriverDevice, DriverViommu, PagingDomain, UserData } from "./driver.ts";
 import type { IoPagetable } from "./io_pagetable.ts";
 import { refuse } from "./objects.ts";
 import { StageTwoMemory } from "./stage_two_memory.ts";
@@ -67,6 +67,7 @@ export function goodHost(choice: Partial<Features> = {}): number[] {
 
 /** The driver. */
 export class ArmSmmuV3 implements Driver {
+  readonly iommu = this;
   readonly hwInfoType = IOMMU_HW_INFO_TYPE.ARM_SMMUV3;
   readonly hwInfo: Uint8Array;
   readonly maxPasidLog2 = 0;
@@ -106,7 +107,7 @@ export class ArmSmmuV3 implements Driver {
     this.hwInfo = new Uint8Array(info.buffer);
   }
 
-  allocPaging(table: IoPagetable, flags: number, data: Uint8Array | undefined): PagingDomain {
+  allocPaging(table: IoPagetable, flags: number, data: UserData | undefined): PagingDomain {
     const isParent = flags === IOMMU_HWPT_ALLOC.NEST_PARENT;
     const hasDirty = this.hasDirtyTracking && (flags & IOMMU_HWPT_ALLOC.DIRTY_TRACKING) !== 0;
     const plain = hasDirty ? flags & ~IOMMU_HWPT_ALLOC.DIRTY_TRACKING : flags;
@@ -119,11 +120,14 @@ export class ArmSmmuV3 implements Driver {
       aperture: { start: 0n, last: (1n << bits) - 1n },
       pageSize: PAGE,
       dirty,
+      unmapped: (start, last) => dirty?.forget(start, last),
       attach: (device: DriverDevice) => {
         device.leave?.();
         device.leave = undefined;
         device.port = new StageTwoPort(memory, device.messages, this.#options.observer);
       },
+      // Its devices have none, so there is nothing to be set.
+      attachPasid: () => {},
     };
   }
 

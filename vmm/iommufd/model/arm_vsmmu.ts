@@ -20,7 +20,7 @@ import { Translator } from "../../../hw/smmuv3/translation/translate.ts";
 import { ERRNO } from "../../../uapi/errno.ts";
 import type { InvalidateResult } from "../iommufd.ts";
 import { type ArmCommandRules, isTaken, namesStream, streamOf } from "./arm_commands.ts";
-import type { Domain, DriverDevice, DriverViommu } from "./driver.ts";
+import type { Domain, DriverDevice, DriverViommu, Invalidation, UserData } from "./driver.ts";
 import { refuse } from "./objects.ts";
 import type { StageTwoMemory } from "./stage_two_memory.ts";
 import {
@@ -84,7 +84,7 @@ class VsteTable implements StreamSource {
 
 /** The vSMMU. */
 export class ArmVsmmu implements DriverViommu {
-  events: ((type: number, payload: Uint8Array) => void) | undefined;
+  events: ((type: number, payload: Uint8Array) => boolean) | undefined;
   readonly #features: Features;
   readonly #rules: ArmCommandRules;
   readonly #memory: StageTwoMemory;
@@ -115,13 +115,13 @@ export class ArmVsmmu implements DriverViommu {
     );
   }
 
-  allocNested(flags: number, dataType: number, data: Uint8Array): Domain {
+  allocNested(flags: number, { type, bytes }: UserData): Domain {
     const call = "IOMMU_HWPT_ALLOC";
     if (flags !== 0) refuse(call, ERRNO.EOPNOTSUPP);
-    if (dataType !== IOMMU_HWPT_DATA.ARM_SMMUV3 || data.length !== VSTE_SIZE) {
+    if (type !== IOMMU_HWPT_DATA.ARM_SMMUV3 || bytes.length !== VSTE_SIZE) {
       refuse(call, ERRNO.EINVAL);
     }
-    const vste = new Uint32Array(data.slice().buffer);
+    const vste = new Uint32Array(bytes.slice().buffer);
     if (get(vste, STE.V) === 0) vste.fill(0);
     if (vste.some((word, i) => (word & ~VSTE_MASK[i]) !== 0)) refuse(call, ERRNO.EIO);
     const config = get(vste, STE.Config);
@@ -130,16 +130,11 @@ export class ArmVsmmu implements DriverViommu {
     set(vste, STE.EATS, 0);
     // Without V it aborts, which an STE that only says so does without an event.
     set(vste, STE.V, 1);
-    return { attach: (device) => this.#attach(device, vste) };
+    return { attach: (device) => this.#attach(device, vste), attachPasid: undefined };
   }
 
-  invalidate(
-    dataType: number,
-    entryLength: number,
-    count: number,
-    entries: Uint8Array,
-  ): InvalidateResult {
-    if (dataType !== IOMMU_VIOMMU_INVALIDATE_DATA.ARM_SMMUV3 || count === 0) {
+  invalidate({ type, entryLength, count, entries }: Invalidation): InvalidateResult {
+    if (type !== IOMMU_VIOMMU_INVALIDATE_DATA.ARM_SMMUV3 || count === 0) {
       return { errno: ERRNO.EINVAL, handled: 0 };
     }
     const commands = new Uint32Array(count * COMMAND_SIZE / 4);

@@ -1,14 +1,39 @@
 /**
- * A device bound to the model: what it is attached to, and its way to memory. As drivers/iommu/iommufd/device.c has it.
+ * A device bound to the model: what it and its PASIDs are attached to, and its way to memory. As
+ * drivers/iommu/iommufd/device.c has it, with drivers/iommu/iommu.c for what that asks of a group of one device.
  * @module
  */
 import type { DmaPort, MsiPort, Requester } from "../../../hw/device.ts";
+import { ERRNO } from "../../../uapi/errno.ts";
+import { iommu_hwpt_pgfault, IOMMU_PGFAULT_FLAGS } from "../../../uapi/iommufd/mod.ts";
+import { StructBuffer } from "../../../uapi/struct.ts";
 import type { Driver, DriverDevice, DriverViommu } from "./driver.ts";
-import { ModelObject } from "./objects.ts";
-import type { Hwpt } from "./page_tables.ts";
+import { ModelObject, refuse } from "./objects.ts";
+import { type Hwpt, NestedHwpt } from "./page_tables.ts";
 import type { ModelVdevice } from "./viommu.ts";
 
+const { LAST_PAGE, PASID_VALID } = IOMMU_PGFAULT_FLAGS;
 const CALL = "VFIO_DEVICE_ATTACH_IOMMUFD_PT";
+
+/** What stands for the device itself where a PASID is asked for. */
+export const NO_PASID = 0;
+
+/** That a device, or one of its PASIDs, was attached, until it is so anew. */
+interface Attachment {
+  readonly hwpt: Hwpt;
+}
+
+/** A device that would go on if there were a page. */
+export interface PageRequest {
+  /** The PASID; `NO_PASID` for none. */
+  readonly pasid: number;
+  /** Number of the group that it is the last of. */
+  readonly group: number;
+  /** Of IOMMU_PGFAULT_PERM. */
+  readonly permission: number;
+  /** Where, in bytes. */
+  readonly address: bigint;
+}
 
 /** The device. */
 export class ModelDevice extends ModelObject implements DriverDevice {
@@ -21,7 +46,8 @@ export class ModelDevice extends ModelObject implements DriverDevice {
   leave: (() => void) | undefined;
   /** Its name at a vIOMMU. */
   vdevice: ModelVdevice | undefined;
-  #hwpt: Hwpt | undefined;
+  /** By PASID, the device itself as `NO_PASID`. */
+  readonly #attached = new Map<number, Attachment>();
 
   /** Blocked. */
   constructor(driver: Driver, streamId: number) {
@@ -32,46 +58,115 @@ export class ModelDevice extends ModelObject implements DriverDevice {
     this.users = 1;
   }
 
-  /** What it is attached to. */
-  get hwpt(): Hwpt | undefined {
-    return this.#hwpt;
+  /** What it, or one of its PASIDs, is attached to. */
+  hwptOf(pasid: number): Hwpt | undefined {
+    return this.#attached.get(pasid)?.hwpt;
+  }
+
+  /** Asks for a page; false when nobody is there to be asked. */
+  requestPage({ pasid, group, permission, address }: PageRequest): boolean {
+    const own = this.#attached.get(NO_PASID);
+    // A guest that has its own table of PASIDs is asked for those that the host does not know.
+    const from = this.#attached.get(pasid) ?? (own?.hwpt instanceof NestedHwpt ? own : undefined);
+    const queue = from?.hwpt.faults;
+    if (from === undefined || queue === undefined) return false;
+    const record = new StructBuffer(iommu_hwpt_pgfault).fill({
+      flags: LAST_PAGE | (pasid === NO_PASID ? 0 : PASID_VALID),
+      dev_id: this.id,
+      pasid,
+      grpid: group,
+      perm: permission,
+      addr: address,
+    });
+    queue.push({ records: record.bytes, from });
+    return true;
   }
 
   virtIdAt(viommu: DriverViommu): bigint | undefined {
     return this.vdevice?.viommu.driver === viommu ? this.vdevice.virtId : undefined;
   }
 
-  /** Moves it to another HWPT; returns the one it leaves. Throws `SystemError`, with nothing changed. */
-  attach(hwpt: Hwpt): Hwpt | undefined {
-    const old = this.#hwpt;
-    if (old === hwpt) return undefined;
+  /** Attaches what is attached to nothing. Throws `SystemError`, with nothing changed. */
+  attach(hwpt: Hwpt, pasid: number): void {
+    if (this.#attached.has(pasid)) refuse(CALL, ERRNO.EBUSY);
     const { table } = hwpt.paging.ioas;
-    const isElsewhere = old?.paging.ioas !== hwpt.paging.ioas;
-    if (isElsewhere) this.#reserve(hwpt);
+    if (pasid === NO_PASID) this.#reserve(hwpt);
     try {
-      hwpt.domain.attach(this);
+      this.#checkPasids(hwpt, pasid);
+      this.#set(hwpt, pasid, undefined);
     } catch (error) {
-      if (isElsewhere) table.unreserve(this);
+      if (pasid === NO_PASID) table.unreserve(this);
       throw error;
     }
-    if (isElsewhere) old?.paging.ioas.table.unreserve(this);
     hwpt.users++;
-    this.#hwpt = hwpt;
-    if (old !== undefined) old.users--;
+    this.#attached.set(pasid, { hwpt });
+  }
+
+  /** Moves what is attached; returns the HWPT it leaves. Throws `SystemError`, and it stays where it was. */
+  replace(hwpt: Hwpt, pasid: number): Hwpt | undefined {
+    const attachment = this.#attached.get(pasid) ?? refuse(CALL, ERRNO.EINVAL);
+    const old = attachment.hwpt;
+    if (old === hwpt) return undefined;
+    const isElsewhere = old.paging.ioas !== hwpt.paging.ioas;
+    if (pasid === NO_PASID && isElsewhere) this.#reserve(hwpt);
+    try {
+      this.#checkPasids(hwpt, pasid);
+      this.#set(hwpt, pasid, old);
+    } catch (error) {
+      // As the kernel does, also when what is reserved there was so before.
+      if (pasid === NO_PASID) hwpt.paging.ioas.table.unreserve(this);
+      throw error;
+    }
+    if (pasid === NO_PASID && isElsewhere) old.paging.ioas.table.unreserve(this);
+    old.faults?.drop(attachment);
+    hwpt.users++;
+    this.#attached.set(pasid, { hwpt });
+    old.users--;
     return old;
   }
 
-  /** Blocks it; returns the HWPT that it leaves. */
-  detach(): Hwpt | undefined {
-    const old = this.#hwpt;
-    if (old === undefined) return undefined;
-    this.leave?.();
-    this.leave = undefined;
-    this.port = undefined;
-    old.paging.ioas.table.unreserve(this);
+  /** Blocks it, or a PASID; returns the HWPT that is left. */
+  detach(pasid: number): Hwpt | undefined {
+    const attachment = this.#attached.get(pasid);
+    if (attachment === undefined) return undefined;
+    const old = attachment.hwpt;
+    if (pasid === NO_PASID) {
+      this.leave?.();
+      this.leave = undefined;
+      this.port = undefined;
+      old.paging.ioas.table.unreserve(this);
+    } else if (this.driver.maxPasidLog2 > 0) this.driver.blockPasid?.(this, pasid, old.domain);
+    old.faults?.drop(attachment);
     old.users--;
-    this.#hwpt = undefined;
+    this.#attached.delete(pasid);
     return old;
+  }
+
+  /** Detaches all. */
+  block(): Hwpt[] {
+    const left = [...this.#attached.keys()].map((pasid) => this.detach(pasid));
+    return left.filter((hwpt) => hwpt !== undefined);
+  }
+
+  /** Once a PASID is in use, only what was made for that comes next to it. */
+  #checkPasids(hwpt: Hwpt, pasid: number): void {
+    if (pasid === NO_PASID) {
+      const hasPasids = [...this.#attached.keys()].some((other) => other !== NO_PASID);
+      if (hasPasids && !hwpt.isPasidCompatible) refuse(CALL, ERRNO.EINVAL);
+      return;
+    }
+    const own = this.hwptOf(NO_PASID);
+    if (!hwpt.isPasidCompatible || own?.isPasidCompatible === false) refuse(CALL, ERRNO.EINVAL);
+  }
+
+  #set({ domain }: Hwpt, pasid: number, old: Hwpt | undefined): void {
+    if (pasid === NO_PASID) return domain.attach(this);
+    const attachPasid = domain.attachPasid ?? refuse(CALL, ERRNO.EOPNOTSUPP);
+    const { maxPasidLog2 } = this.driver;
+    // What has no PASIDs has nothing to be set: the kernel lets it be.
+    if (maxPasidLog2 === 0) return;
+    if (old === undefined && pasid >= 2 ** maxPasidLog2) refuse(CALL, ERRNO.EINVAL);
+    attachPasid(this, pasid, old?.domain);
   }
 
   #reserve(hwpt: Hwpt): void {

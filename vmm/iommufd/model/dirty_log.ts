@@ -19,6 +19,11 @@ export class DirtyLog {
     this.#pageSize = Number(pageSize);
   }
 
+  /** Whether it listens. */
+  get isTracking(): boolean {
+    return this.#isTracking;
+  }
+
   /** IOMMU_HWPT_SET_DIRTY_TRACKING; it begins with nothing. */
   track(isTracking: boolean): void {
     if (isTracking) this.#pages.clear();
@@ -32,15 +37,26 @@ export class DirtyLog {
     for (let page = Math.floor(iova / this.#pageSize); page <= last; page++) this.#pages.add(page);
   }
 
+  /** What is unmapped was never written to; both ends included. */
+  forget(start: bigint, last: bigint): void {
+    const size = BigInt(this.#pageSize);
+    for (const page of this.#pages) {
+      const at = BigInt(page) * size;
+      if (at + size > start && at <= last) this.#pages.delete(page);
+    }
+  }
+
   /** Sets the bits of a range that was checked; forgets what is in it unless `isKept`. */
   read({ iova, length, pageSize, bitmap }: HwptGetDirtyBitmap, isKept: boolean): void {
     const size = BigInt(this.#pageSize);
+    // The kernel takes the lowest bit for the page that is meant.
+    const unit = pageSize & -pageSize;
     for (const page of [...this.#pages]) {
       const start = BigInt(page) * size;
       if (start + size <= iova || start >= iova + length) continue;
-      const first = start > iova ? (start - iova) / pageSize : 0n;
+      const first = start > iova ? (start - iova) / unit : 0n;
       const end = start + size - iova < length ? start + size - iova : length;
-      for (let bit = Number(first); BigInt(bit) * pageSize < end; bit++) {
+      for (let bit = Number(first); BigInt(bit) * unit < end; bit++) {
         bitmap[bit >> 3] |= 1 << (bit & 7);
       }
       if (!isKept) this.#pages.delete(page);

@@ -19,13 +19,15 @@ const COOKIE = iommu_hwpt_pgfault.fields.cookie.offset;
 export interface FaultGroup {
   /** `struct iommu_hwpt_pgfault` one after the other, without cookies. */
   readonly records: Uint8Array;
+  /** What asked; when that is over, nobody waits for an answer. */
+  readonly from: unknown;
   /** Takes the answer: one of IOMMUFD_PAGE_RESP. */
-  readonly answer: (code: number) => void;
+  readonly answer?: (code: number) => void;
 }
 
 /** The queue, as an object and for its reader. */
 export class ModelFaultQueue extends ModelRecordQueue {
-  readonly #waiting: FaultGroup[] = [];
+  #waiting: FaultGroup[] = [];
   /** Groups that were read, by cookie. */
   readonly #asked = new Map<number, FaultGroup>();
 
@@ -33,6 +35,15 @@ export class ModelFaultQueue extends ModelRecordQueue {
   push(group: FaultGroup): void {
     this.#waiting.push(group);
     this.notify();
+  }
+
+  /** Answers for the reader that there is nothing: `from` asks no longer. */
+  drop(from: unknown): void {
+    const isMeant = (group: FaultGroup): boolean => group.from === from;
+    const dropped = [...this.#waiting, ...this.#asked.values()].filter(isMeant);
+    this.#waiting = this.#waiting.filter((group) => !isMeant(group));
+    for (const [cookie, group] of this.#asked) if (isMeant(group)) this.#asked.delete(cookie);
+    for (const group of dropped) group.answer?.(IOMMUFD_PAGE_RESP.INVALID);
   }
 
   protected get isReadable(): boolean {
@@ -70,14 +81,14 @@ export class ModelFaultQueue extends ModelRecordQueue {
       const group = code === SUCCESS || code === INVALID ? this.#asked.get(cookie) : undefined;
       if (group === undefined) break;
       this.#asked.delete(cookie);
-      group.answer(code);
+      group.answer?.(code);
     }
     return done > 0 || from.length === 0 ? done : refuse("write", ERRNO.EINVAL);
   }
 
   /** The lowest that is free. */
   #cookie(): number {
-    let cookie = 0;
+    let cookie = 1;
     while (this.#asked.has(cookie)) cookie++;
     return cookie;
   }

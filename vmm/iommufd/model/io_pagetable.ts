@@ -19,6 +19,23 @@ export interface DomainShape {
   readonly aperture: IovaRange;
   /** Its smallest page in bytes. */
   readonly pageSize: bigint;
+  /** Told what is unmapped, last IOVA included. */
+  readonly unmapped?: (start: bigint, last: bigint) => void;
+}
+
+/** What an access needs of the address space that it reaches into. */
+export interface AccessShape {
+  /** In bytes. */
+  readonly alignment: bigint;
+  /** Told what is unmapped, last IOVA included. */
+  readonly unmapped: (start: bigint, last: bigint) => void;
+}
+
+/** A part of an area, both ends included. */
+export interface Piece {
+  readonly area: Area;
+  readonly from: bigint;
+  readonly to: bigint;
 }
 
 /** A reserved range, and for whom. */
@@ -35,6 +52,9 @@ export class IoPagetable {
   #reserved: Reserved[] = [];
   #allowed: readonly IovaRange[] = [];
   readonly #domains: DomainShape[] = [];
+  readonly #accesses = new Set<AccessShape>();
+  /** What must stay mapped. */
+  readonly #locks = new Set<IovaRange>();
   readonly #pin: Pin;
   /** False while IOMMU_OPTION_HUGE_PAGES forbids them. */
   hasHugePages = true;
@@ -114,24 +134,63 @@ export class IoPagetable {
     return start;
   }
 
-  /** Areas that cover a range without a hole; ENOENT with one. */
-  cover(start: bigint, length: bigint, call: string): { area: Area; from: bigint; to: bigint }[] {
-    const last = start + length - 1n;
-    const pieces: { area: Area; from: bigint; to: bigint }[] = [];
-    for (let at = start; at <= last;) {
-      const area = this.find(at) ?? refuse(call, ERRNO.ENOENT);
+  /** Areas that cover a range, up to the first hole. */
+  pieces(start: bigint, last: bigint): { readonly pieces: readonly Piece[]; isWhole: boolean } {
+    const pieces: Piece[] = [];
+    let at = start;
+    while (at <= last) {
+      const area = this.find(at);
+      if (area === undefined) break;
       const to = area.last < last ? area.last : last;
       pieces.push({ area, from: at, to });
       at = to + 1n;
     }
-    return pieces;
+    return { pieces, isWhole: at > last };
+  }
+
+  /** Where the memory of a piece is, whether or not a domain shows it. Throws `SystemError`. */
+  place({ area, from, to }: Piece, write: boolean, call: string): number {
+    const { source } = area.pages;
+    const offset = area.offset + from - area.start;
+    const found = this.#pin(
+      source.kind === "user"
+        ? { ...source, userVa: source.userVa + offset }
+        : { ...source, start: source.start + offset },
+      to - from + 1n,
+      write,
+    );
+    return found < 0 ? refuse(call, -found) : found;
+  }
+
+  /** Keeps a range mapped, until disposed. */
+  lock(range: IovaRange): Disposable {
+    this.#locks.add(range);
+    return { [Symbol.dispose]: () => void this.#locks.delete(range) };
+  }
+
+  /** Lets an access reach into it. */
+  addAccess(access: AccessShape, call: string): void {
+    if (access.alignment > this.alignment && this.#hasUnaligned(access.alignment)) {
+      refuse(call, ERRNO.EADDRINUSE);
+    }
+    this.#accesses.add(access);
+    this.#align();
+  }
+
+  /** It reaches into it no longer. */
+  removeAccess(access: AccessShape): void {
+    this.#accesses.delete(access);
+    this.#align();
   }
 
   /** Removes whole areas, lowest first; those before a refusal stay removed. Returns the bytes. */
   remove(start: bigint, last: bigint, call: string): bigint {
     let removed = 0n;
     for (const area of this.#areas.filter((area) => overlaps(area, { start, last }))) {
+      for (const lock of this.#locks) if (overlaps(lock, area)) refuse(call, ERRNO.EBUSY);
       if (area.start < start || area.last > last) refuse(call, ERRNO.ENOENT);
+      for (const { unmapped } of this.#accesses) unmapped(area.start, area.last);
+      for (const { unmapped } of this.#domains) unmapped?.(area.start, area.last);
       this.#areas = this.#areas.filter((other) => other !== area);
       this.version++;
       removed += area.last - area.start + 1n;
@@ -185,11 +244,12 @@ export class IoPagetable {
   }
 
   #align(): void {
-    const least = this.hasHugePages ? 1n : PAGE;
-    this.alignment = this.#domains.reduce(
-      (most, { pageSize }) => most > pageSize ? most : pageSize,
-      least,
-    );
+    const needed = [
+      this.hasHugePages ? 1n : PAGE,
+      ...this.#domains.map(({ pageSize }) => pageSize),
+      ...[...this.#accesses].map(({ alignment }) => alignment),
+    ];
+    this.alignment = needed.reduce((most, one) => one > most ? one : most);
   }
 
   #show(pages: Pages, call: string): void {

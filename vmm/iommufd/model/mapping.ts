@@ -9,6 +9,7 @@ import { refuse } from "./objects.ts";
 import type { Ioas } from "./page_tables.ts";
 
 const LAST = 0xffff_ffff_ffff_ffffn;
+const PAGE = 4096n;
 const { FIXED_IOVA, WRITEABLE, READABLE } = IOMMU_IOAS_MAP;
 
 /** What comes before the IOAS is looked up. */
@@ -16,6 +17,18 @@ export function checkMap(flags: number, iova: bigint, length: bigint, call: stri
   if ((flags & ~(FIXED_IOVA | WRITEABLE | READABLE)) !== 0) refuse(call, ERRNO.EOPNOTSUPP);
   if (iova >= LAST || length >= LAST) refuse(call, ERRNO.EOVERFLOW);
   if ((flags & (WRITEABLE | READABLE)) === 0) refuse(call, ERRNO.EINVAL);
+}
+
+/** What comes before memory of the process is looked at. */
+export function checkUser(userVa: bigint, length: bigint, call: string): void {
+  if (length === 0n) refuse(call, ERRNO.EINVAL);
+  if (userVa + length > LAST) refuse(call, ERRNO.EOVERFLOW);
+}
+
+/** What comes before a file is looked at; it may end with the last of all bytes. */
+export function checkFile(start: bigint, length: bigint, call: string): void {
+  if (length === 0n) refuse(call, ERRNO.EINVAL);
+  if (start + length - 1n > LAST) refuse(call, ERRNO.EOVERFLOW);
 }
 
 /** What devices may do, by the flags. */
@@ -34,9 +47,7 @@ export function insert(
   iova: bigint,
   call: string,
 ): bigint {
-  const start = source.kind === "user" ? source.userVa : source.start;
-  if (length === 0n) refuse(call, ERRNO.EINVAL);
-  if (start + length > LAST) refuse(call, ERRNO.EOVERFLOW);
+  if (length > LAST - PAGE) refuse(call, ERRNO.EINVAL);
   const rights = rightsOf(flags);
   const pages: Pages = { source, length, writable: rights.writable, physical: undefined };
   return table.insert(pages, 0n, length, flags & FIXED_IOVA ? iova : undefined, rights, call);

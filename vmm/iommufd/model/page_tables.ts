@@ -29,8 +29,7 @@ export abstract class Hwpt extends ModelObject {
   abstract readonly domain: Domain;
   /** The paging HWPT that decides which IOVAs its devices need. */
   abstract readonly paging: PagingHwpt;
-  /** Takes page requests of its devices. */
-  faults: ModelFaultQueue | undefined;
+  #faults: ModelFaultQueue | undefined;
   /** Allocated with IOMMU_HWPT_ALLOC_PASID. */
   readonly isPasidCompatible: boolean;
 
@@ -39,30 +38,63 @@ export abstract class Hwpt extends ModelObject {
     super();
     this.isPasidCompatible = isPasidCompatible;
   }
+
+  /** Takes page requests of its devices. */
+  get faults(): ModelFaultQueue | undefined {
+    return this.#faults;
+  }
+
+  /** Page requests go there, which it needs from now on. */
+  sendFaults(queue: ModelFaultQueue): void {
+    this.#faults = queue;
+    queue.users++;
+  }
+
+  override release(): void {
+    if (this.#faults !== undefined) this.#faults.users--;
+  }
+}
+
+/** Options of a paging HWPT. */
+export interface PagingHwptOptions {
+  /** The IOMMU that it is for. */
+  readonly iommu: unknown;
+  /** Allocated with IOMMU_HWPT_ALLOC_NEST_PARENT. */
+  readonly isNestParent?: boolean;
+  /** Allocated with IOMMU_HWPT_ALLOC_PASID. */
+  readonly isPasidCompatible?: boolean;
+  /** Goes with its last device. */
+  readonly isAutomatic?: boolean;
 }
 
 /** A HWPT that shows an IOAS. */
 export class PagingHwpt extends Hwpt {
   readonly domain: PagingDomain;
   readonly ioas: Ioas;
+  /** The IOMMU that it is for. */
+  readonly iommu: unknown;
   readonly isNestParent: boolean;
   /** Goes with its last device. */
   readonly isAutomatic: boolean;
 
-  /** Over an IOAS, which it needs from now on. Throws `SystemError` when that does not fit the domain. */
-  constructor(
-    ioas: Ioas,
-    domain: PagingDomain,
-    options: { isNestParent?: boolean; isPasidCompatible?: boolean; isAutomatic?: boolean },
-  ) {
+  #isShown = false;
+
+  /** Over an IOAS, which it needs from now on. */
+  constructor(ioas: Ioas, domain: PagingDomain, options: PagingHwptOptions) {
     super(options.isPasidCompatible ?? false);
     this.ioas = ioas;
     this.domain = domain;
+    this.iommu = options.iommu;
     this.isNestParent = options.isNestParent ?? false;
     this.isAutomatic = options.isAutomatic ?? false;
-    ioas.table.addDomain(domain, "IOMMU_HWPT_ALLOC");
     ioas.users++;
-    if (this.isAutomatic) ioas.automatic.push(this);
+  }
+
+  /** Shows the IOAS to its devices. Throws `SystemError` when that does not fit the domain. */
+  show(call: string): void {
+    this.ioas.table.addDomain(this.domain, call);
+    this.#isShown = true;
+    if (this.isAutomatic) this.ioas.automatic.push(this);
   }
 
   get paging(): PagingHwpt {
@@ -70,9 +102,10 @@ export class PagingHwpt extends Hwpt {
   }
 
   override release(): void {
-    if (this.faults !== undefined) this.faults.users--;
-    this.ioas.table.removeDomain(this.domain);
+    super.release();
     this.ioas.users--;
+    if (!this.#isShown) return;
+    this.ioas.table.removeDomain(this.domain);
     if (this.isAutomatic) this.ioas.automatic.splice(this.ioas.automatic.indexOf(this), 1);
   }
 }
@@ -80,22 +113,22 @@ export class PagingHwpt extends Hwpt {
 /** A HWPT with the guest's stage 1. */
 export class NestedHwpt extends Hwpt {
   readonly domain: Domain;
-  readonly viommu: ModelViommu;
+  readonly #on: PagingHwpt | ModelViommu;
 
-  /** On a vIOMMU, which it needs from now on. */
-  constructor(viommu: ModelViommu, domain: Domain, isPasidCompatible: boolean) {
+  /** On a vIOMMU, or a nest parent, which it needs from now on. */
+  constructor(on: PagingHwpt | ModelViommu, domain: Domain, isPasidCompatible: boolean) {
     super(isPasidCompatible);
-    this.viommu = viommu;
+    this.#on = on;
     this.domain = domain;
-    viommu.users++;
+    on.users++;
   }
 
   get paging(): PagingHwpt {
-    return this.viommu.parent;
+    return this.#on instanceof PagingHwpt ? this.#on : this.#on.parent;
   }
 
   override release(): void {
-    if (this.faults !== undefined) this.faults.users--;
-    this.viommu.users--;
+    super.release();
+    this.#on.users--;
   }
 }

@@ -11,6 +11,8 @@ import type { PagingHwpt } from "./page_tables.ts";
 /** A vIOMMU. */
 export class ModelViommu extends ModelObject {
   readonly parent: PagingHwpt;
+  /** The IOMMU whose devices it is for. */
+  readonly iommu: unknown;
   /** What the driver made of it. */
   readonly driver: DriverViommu;
   /** Devices by what the guest calls them. */
@@ -19,15 +21,21 @@ export class ModelViommu extends ModelObject {
   readonly queues = new Map<number, ModelEventQueue>();
 
   /** On a nest parent, which it needs from now on. */
-  constructor(parent: PagingHwpt, driver: DriverViommu) {
+  constructor(parent: PagingHwpt, driver: DriverViommu, iommu: unknown) {
     super();
+    this.iommu = iommu;
     this.parent = parent;
     this.driver = driver;
     parent.users++;
-    driver.events = (type, payload) => this.queues.get(type)?.push(payload);
+    driver.events = (type, payload) => {
+      const queue = this.queues.get(type);
+      queue?.push(payload);
+      return queue !== undefined;
+    };
   }
 
   override release(): void {
+    this.driver.release?.();
     this.parent.users--;
   }
 }
