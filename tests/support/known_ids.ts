@@ -6,6 +6,8 @@ import type { Random } from "./random.ts";
 
 /** Ids, dead ones among them. */
 export class KnownIds<Kind extends string> {
+  /** While it is set, the last one of a kind is meant. */
+  isExact = false;
   readonly #random: Random;
   /** 0 is none. */
   readonly #all: number[] = [0];
@@ -33,6 +35,7 @@ export class KnownIds<Kind extends string> {
   /** Most often one of a kind, and of these a late one; else any, or one that nobody gave. */
   of(...kinds: Kind[]): number {
     const ids = this.#kinds.get(this.#random.of(kinds)) ?? this.#all;
+    if (this.isExact) return ids[ids.length - 1];
     switch (this.#random.below(12)) {
       case 0:
         return this.#random.below(24);

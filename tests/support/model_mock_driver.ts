@@ -88,7 +88,7 @@ export class MockDriver implements Driver {
   readonly iommu: MockIommu;
   readonly hwInfoType = SELFTEST.HW_INFO_TYPE;
   readonly hwInfo = new Uint8Array(Uint32Array.of(0, SELFTEST.HW_INFO_REGVAL).buffer);
-  readonly maxPasidLog2: number;
+  readonly pasids: number;
   readonly capabilities: bigint;
   readonly hasDirtyTracking: boolean;
   readonly reserved = [];
@@ -96,7 +96,8 @@ export class MockDriver implements Driver {
   constructor(iommu: MockIommu, flags: number) {
     this.iommu = iommu;
     this.hasDirtyTracking = (flags & MOCK.FLAGS_DEVICE_NO_DIRTY) === 0;
-    this.maxPasidLog2 = flags & MOCK.FLAGS_DEVICE_PASID ? MOCK.PASID_WIDTH : 0;
+    // One without is one with PASIDs of no bits, which is not the same as one that knows of none.
+    this.pasids = flags & MOCK.FLAGS_DEVICE_PASID ? 2 ** MOCK.PASID_WIDTH : 1;
     this.capabilities = CAP_NO_ATS | (this.hasDirtyTracking ? CAP_DIRTY : 0n);
   }
 
@@ -299,8 +300,9 @@ class MockHwQueues implements HwQueueDriver {
     return below;
   }
 
-  delete({ index }: DriverHwQueue): void {
-    this.#queues[index] = undefined;
+  delete(): void {
+    // mock_hw_queue_init_phys() stores no index, so that mock_hw_queue_destroy() takes each queue for the first.
+    this.#queues[0] = undefined;
   }
 }
 

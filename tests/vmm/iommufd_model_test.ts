@@ -130,6 +130,43 @@ Deno.test("a file is looked at when it is mapped, its content when it is shown",
   assertEquals(answer(() => device.attach(ioasId)), "EINVAL");
 });
 
+Deno.test("memory that two address spaces share is seen in one when the other is seen no longer", () => {
+  const ram = new GuestRam();
+  ram.map(0, new ArrayBuffer(0x10000));
+  const model = new ModelIommufd({ pin: () => 0 });
+  const driver = new ArmSmmuV3({ memory: ram });
+  const [one, other] = [1, 2].map((streamId) => model.bind({ driver, streamId }));
+  const [from, to] = [model.ioasAlloc(), model.ioasAlloc()];
+  const range = { flags: FIXED_RW, length: 0x4000n };
+  model.ioasMap({ ...range, ioasId: from, userVa: 0n, iova: 0x1_0000n });
+  const copy = { ...range, dstIoasId: to, srcIoasId: from, dstIova: 0x2_0000n };
+  model.ioasCopy({ ...copy, srcIova: 0x1_0000n });
+  one.attach(from);
+  other.attach(to);
+  other.detach();
+  model.ioasUnmap(to, 0n, 0xffff_ffff_ffff_ffffn);
+  model.ioasMap({ ...range, ioasId: from, userVa: 0n, iova: 0x8_0000n });
+  const port = model.port(one.devId);
+  const read = (): boolean =>
+    port.read({ streamId: 1, substreamId: -1 }, 0x1_0000, 0, new Uint8Array(4));
+  assertEquals(read(), true);
+  one.detach();
+  assertEquals(read(), false);
+});
+
+Deno.test("a copy across areas is there as a whole, or not at all", () => {
+  const { model, device } = made();
+  const [from, to] = [model.ioasAlloc(), model.ioasAlloc()];
+  device.attach(to);
+  const map = { flags: FIXED_RW, ioasId: from, length: 0x1000n };
+  model.ioasMap({ ...map, userVa: 0x1000n, iova: 0x1000n });
+  model.ioasMap({ ...map, userVa: 1n << 40n, iova: 0x2000n });
+  const copy = { flags: FIXED_RW, dstIoasId: to, srcIoasId: from, dstIova: 0x1_0000n };
+  const whole = { ...copy, length: 0x2000n, srcIova: 0x1000n };
+  assertEquals(answer(() => model.ioasCopy(whole)), "EFAULT");
+  assertEquals(answer(() => model.ioasUnmap(to, 0x1_0000n, 0x2000n)), "ENOENT");
+});
+
 Deno.test("options are refused, kept, and change what can be mapped", () => {
   const { model } = made();
   const ioasId = model.ioasAlloc();
@@ -182,15 +219,17 @@ Deno.test("dirty pages are those that a device wrote to while that was asked for
   const model = new ModelIommufd({ pin: () => 0 });
   const device = model.bind({ driver: new ArmSmmuV3({ memory: ram, idrs }), streamId: 1 });
   const ioasId = model.ioasAlloc();
-  const iova = 0x40_0000_0000n;
+  // The last pages that this SMMU reaches.
+  const iova = 0xffff_ffff_0000n;
   model.ioasMap({ flags: FIXED_RW, ioasId, userVa: 0n, length: 0x10000n, iova });
   const alloc = { devId: device.devId, ptId: ioasId, dataType: 0 };
   assertEquals(answer(() => model.hwptAlloc({ ...alloc, flags: 3 })), "EOPNOTSUPP");
   const hwptId = model.hwptAlloc({ ...alloc, flags: 2 });
   device.attach(hwptId);
   const port = model.port(device.devId);
+  const requester = { streamId: 1, substreamId: -1 };
   const write = (page: number, size: number): boolean =>
-    port.write({ streamId: 1, substreamId: -1 }, page * 0x1000 + 0xff8, 0x40, new Uint8Array(size));
+    port.write(requester, 0xffff_0000 + page * 0x1000 + 0xff8, 0xffff, new Uint8Array(size));
   const read = (flags: number, pageSize: bigint): number[] => {
     const bitmap = new Uint8Array(4);
     model.hwptGetDirtyBitmap({ hwptId, flags, iova, length: 0x10000n, pageSize, bitmap });

@@ -28,6 +28,35 @@ Deno.test("GuestConsole reads each line of our /init", async (t) => {
       event: { kind: "sha256", path: "/data/input.bin", digest },
     },
     {
+      line: "card 0000:00:04.0 igbvf 10.0.9.2",
+      event: { kind: "card", address: "0000:00:04.0", driver: "igbvf", ip: "10.0.9.2" },
+    },
+    {
+      line: "reserved 0000:00:04.0 0x0000000008000000 0x00000000080fffff direct",
+      event: {
+        kind: "reserved",
+        address: "0000:00:04.0",
+        start: 0x0800_0000n,
+        last: 0x080f_ffffn,
+        type: "direct",
+      },
+    },
+    {
+      line: "interrupts 0000:00:04.0 3 761",
+      event: { kind: "interrupts", address: "0000:00:04.0", vectors: 3, count: 761 },
+    },
+    {
+      line: "config 0000:00:04.0 0001a0 1b 00 01 00 04 08 00 00",
+      event: {
+        kind: "config",
+        address: "0000:00:04.0",
+        offset: 0x1a0,
+        bytes: [0x1b, 0, 1, 0, 4, 8, 0, 0],
+      },
+    },
+    { line: "doorbell 0000:00:04.0", event: { kind: "doorbell", address: "0000:00:04.0" } },
+    { line: "reset 0000:00:05.0", event: { kind: "reset", address: "0000:00:05.0" } },
+    {
       line: "dma 0000:00:02.0 0x123456780000 0xDEAD0002",
       event: { kind: "dma", device: "0000:00:02.0", iova: 0x1234_5678_0000n, result: 0xdead_0002 },
     },
@@ -58,6 +87,10 @@ Deno.test("GuestConsole passes over what is cut short, foreign or only looks lik
     "[    2.0] vsmmu: dma 0000:00:02.0 devmem: failed",
     "[    2.0] vsmmu: dma 0000:00:02.0",
     "[    2.0] vsmmu: mount",
+    "[    2.0] vsmmu: card 0000:00:04.0 igbvf",
+    "[    2.0] vsmmu: reserved 0000:00:04.0 8000000 80fffff",
+    "[    2.0] vsmmu: interrupts 0000:00:04.0 3 many",
+    "[    2.0] vsmmu: config 0000:00:04.0 xyz 00",
     "[    2.0] vsmmu: hello world",
     "[    2.0] vsmmu: end read 100",
     "[    0.0] Kernel command line: console=ttyAMA0 vsmmu.run=disk",

@@ -126,7 +126,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const [slot] = endpointSlots(EMULATED + 1).slice(EMULATED);
   const first = addressOf(slot);
   const configPath = values.text("config");
-  const config: string[] = [];
+  const config = new Uint8Array(4096);
   const hasNvme = kinds.includes("nvme");
   const netWords = `iommu.strict=1 vsmmu.net=${guestIp},${peerIp},${sends},${takes}`;
   const result = await runMicrovm({
@@ -150,7 +150,9 @@ async function runCommand(values: Values, io: Io): Promise<number> {
     assign,
     pasid,
     judge: (events, summary) => {
-      for (const event of events) if (event.kind === "config") config.push(event.bytes);
+      for (const event of events) {
+        if (event.kind === "config") config.set(event.bytes, event.offset);
+      }
       return [
         ...(card ? checkCard(events, card, peer.summary) : []),
         ...(hasNvme ? checkNvme(events, mib, flr) : []),
@@ -166,19 +168,20 @@ async function runCommand(values: Values, io: Io): Promise<number> {
     signal: io.signal,
   });
   for (const line of resultLines(result)) io.out(line);
-  const { transfers } = result;
-  const peers = work.compare && card
-    ? await runPeer(values, io, {
-      work,
-      commandLine: netWords,
-      address: hostDevice(assign[kinds.indexOf("vf")]).address,
-    })
-    : [];
-  const compared = compareTransfers(transfers, peers);
-  for (const line of comparisonLines(compared)) io.out(line);
   const path = values.text("result");
-  if (path !== undefined) await Deno.writeTextFile(path, JSON.stringify({ ...result, compared }));
+  const keep = async (value: unknown): Promise<void> => {
+    if (path !== undefined) await Deno.writeTextFile(path, JSON.stringify(value));
+  };
+  // What was seen is kept, whatever becomes of the peer.
+  await keep(result);
   if (configPath !== undefined) await Deno.writeTextFile(configPath, hexDump(first, config));
+  if (work.compare && card !== undefined) {
+    const { address } = hostDevice(assign[kinds.indexOf("vf")]);
+    const peers = await runPeer(values, io, { work, commandLine: netWords, address });
+    const compared = compareTransfers(result.transfers, peers);
+    for (const line of comparisonLines(compared)) io.out(line);
+    await keep({ ...result, compared });
+  }
   return result.ok ? EXIT.ok : EXIT.failed;
 }
 
@@ -232,9 +235,16 @@ function addressOf(slot: number): string {
 }
 
 /** What `lspci -x` prints, and `lspci -F` reads. */
-function hexDump(address: string, lines: readonly string[]): string {
-  const rows = lines.map((bytes, i) => `${(i * 16).toString(16).padStart(2, "0")}: ${bytes}\n`);
+function hexDump(address: string, space: Uint8Array): string {
+  const rows = Array.from({ length: space.length / 16 }, (_, i) => {
+    const pairs = Array.from(space.subarray(i * 16, i * 16 + 16), (byte) => hex(byte));
+    return `${hex(i * 16)}: ${pairs.join(" ")}\n`;
+  });
   return `${address} function\n${rows.join("")}`;
+}
+
+function hex(value: number): string {
+  return value.toString(16).padStart(2, "0");
 }
 
 function isKind(name: string): name is FunctionKind {

@@ -148,16 +148,13 @@ export class ModelIommufd implements Iommufd {
     const { pieces, isWhole } = source.pieces(srcIova, srcIova + length - 1n);
     if (!isWhole) refuse(call, ERRNO.ENOENT);
     const { table } = this.#ioas(dstIoasId, call);
-    const rights = rightsOf(flags);
-    let at = flags & IOMMU_IOAS_MAP.FIXED_IOVA ? dstIova : undefined;
-    let first: bigint | undefined;
-    for (const { area, from, to } of pieces) {
-      const offset = area.offset + from - area.start;
-      const iova = table.insert(area.pages, offset, to - from + 1n, at, rights, call);
-      first ??= iova;
-      at = iova + to - from + 1n;
-    }
-    return first!;
+    const parts = pieces.map(({ area, from, to }) => ({
+      pages: area.pages,
+      offset: area.offset + from - area.start,
+      length: to - from + 1n,
+    }));
+    const fixed = flags & IOMMU_IOAS_MAP.FIXED_IOVA ? dstIova : undefined;
+    return table.insert(parts, fixed, rightsOf(flags), call);
   }
 
   ioasUnmap(ioasId: number, iova: bigint, length: bigint): bigint {
@@ -195,7 +192,7 @@ export class ModelIommufd implements Iommufd {
     return {
       dataType: driver.hwInfoType,
       data: driver.hwInfo.slice(),
-      maxPasidLog2: driver.maxPasidLog2,
+      maxPasidLog2: Math.floor(Math.log2(Math.max(driver.pasids, 1))),
       capabilities: driver.capabilities,
     };
   }

@@ -63,9 +63,9 @@ export function acceleratedArguments(
     ...["-bios", guest.firmwarePath, "-kernel", guest.kernelPath, "-initrd", guest.initrdPath],
     ...["-append", guest.commandLine],
     ...["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"],
-    ...["-device", "arm-smmuv3,primary-bus=pcie.0,id=smmu,accel=on"],
-    ...["-object", "iommufd,id=iommufd"],
-    ...["-device", "pcie-root-port,id=port,bus=pcie.0,chassis=2,slot=2"],
-    ...["-device", `vfio-pci,host=${guest.address},bus=port,iommufd=iommufd`],
+    ...["-device", "arm-smmuv3,primary-bus=pcie.0,id=smmu0,accel=on"],
+    ...["-object", "iommufd,id=iommufd0"],
+    ...["-device", "pcie-root-port,id=rp2,bus=pcie.0,chassis=2,slot=2"],
+    ...["-device", `vfio-pci,host=${guest.address},bus=rp2,iommufd=iommufd0`],
   ];
 }

@@ -61,8 +61,13 @@ export type GuestEvent =
     | { readonly kind: "doorbell"; readonly address: string }
     /** A function was reset while it was at work. */
     | { readonly kind: "reset"; readonly address: string }
-    /** The next bytes of a function's configuration space, as hexadecimal pairs with spaces. */
-    | { readonly kind: "config"; readonly address: string; readonly bytes: string }
+    /** Bytes of a function's configuration space, and where they are; those that are not told are zero. */
+    | {
+      readonly kind: "config";
+      readonly address: string;
+      readonly offset: number;
+      readonly bytes: readonly number[];
+    }
     /** Vectors of MSI-X that a function's driver has, and how many interrupts came by them. */
     | {
       readonly kind: "interrupts";
@@ -207,8 +212,13 @@ function plain(word: string, rest: readonly string[]): Body | undefined {
     case "reset":
       return first === undefined ? undefined : { kind: word, address: first };
     case "config":
-      if (second === undefined) return undefined;
-      return { kind: "config", address: first, bytes: rest.slice(1).join(" ") };
+      if (!/^[0-9a-f]+$/.test(second ?? "")) return undefined;
+      return {
+        kind: "config",
+        address: first,
+        offset: parseInt(second, 16),
+        bytes: rest.slice(2).map((pair) => parseInt(pair, 16)),
+      };
     case "interrupts":
       if (!isCount(second) || !isCount(third)) return undefined;
       return {

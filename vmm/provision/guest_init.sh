@@ -220,10 +220,10 @@ flr() { # The NVMe disk is reset as a PCI function while it reads, and its drive
   quietly umount /mnt
 }
 
-config() { # Sixteen bytes a line.
+config() { # Sixteen bytes a line, with their offset; those that are all zero are left out, as a serial console is slow.
   address=$(setting config)
-  od -An -v -tx1 /sys/bus/pci/devices/$address/config | while read bytes; do
-    say "config $address $bytes"
+  od -Ax -v -tx1 /sys/bus/pci/devices/$address/config | while read offset bytes; do
+    case $bytes in *[1-9a-f]*) say "config $address $offset $bytes" ;; esac
   done
 }
 

@@ -21,6 +21,8 @@ export interface Pages {
   readonly writable: boolean;
   /** Where it is; undefined while no device can reach it. */
   physical: number | undefined;
+  /** The address spaces that show it to devices. */
+  readonly shownBy: Set<unknown>;
 }
 
 /** An area. */

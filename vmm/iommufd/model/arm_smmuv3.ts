@@ -70,7 +70,7 @@ export class ArmSmmuV3 implements Driver {
   readonly iommu = this;
   readonly hwInfoType = IOMMU_HW_INFO_TYPE.ARM_SMMUV3;
   readonly hwInfo: Uint8Array;
-  readonly maxPasidLog2 = 0;
+  readonly pasids = 0;
   readonly capabilities: bigint;
   readonly hasDirtyTracking: boolean;
   readonly reserved: readonly IovaRange[] = [SW_MSI];

@@ -135,7 +135,7 @@ export class ModelDevice extends ModelObject implements DriverDevice {
       this.leave = undefined;
       this.port = undefined;
       old.paging.ioas.table.unreserve(this);
-    } else if (this.driver.maxPasidLog2 > 0) this.driver.blockPasid?.(this, pasid, old.domain);
+    } else if (this.driver.pasids > 0) this.driver.blockPasid?.(this, pasid, old.domain);
     old.faults?.drop(attachment);
     old.users--;
     this.#attached.delete(pasid);
@@ -162,10 +162,10 @@ export class ModelDevice extends ModelObject implements DriverDevice {
   #set({ domain }: Hwpt, pasid: number, old: Hwpt | undefined): void {
     if (pasid === NO_PASID) return domain.attach(this);
     const attachPasid = domain.attachPasid ?? refuse(CALL, ERRNO.EOPNOTSUPP);
-    const { maxPasidLog2 } = this.driver;
-    // What has no PASIDs has nothing to be set: the kernel lets it be.
-    if (maxPasidLog2 === 0) return;
-    if (old === undefined && pasid >= 2 ** maxPasidLog2) refuse(CALL, ERRNO.EINVAL);
+    const { pasids } = this.driver;
+    // What knows of no PASIDs has nothing to be set: the kernel lets it be.
+    if (pasids === 0) return;
+    if (old === undefined && pasid >= pasids) refuse(CALL, ERRNO.EINVAL);
     attachPasid(this, pasid, old?.domain);
   }
 

@@ -104,8 +104,8 @@ export interface Driver {
   readonly hwInfoType: number;
   /** What IOMMU_GET_HW_INFO tells. */
   readonly hwInfo: Uint8Array;
-  /** log2 of the PASIDs that devices can use; 0 without. */
-  readonly maxPasidLog2: number;
+  /** How many PASIDs its device can have, the device itself as the first; 0 when it knows of none. */
+  readonly pasids: number;
   /** Of IOMMU_HW_CAP. */
   readonly capabilities: bigint;
   /** Whether its domains can tell where they were written to. */

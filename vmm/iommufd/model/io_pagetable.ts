@@ -31,6 +31,15 @@ export interface AccessShape {
   readonly unmapped: (start: bigint, last: bigint) => void;
 }
 
+/** Memory that is to be mapped. */
+export interface Part {
+  readonly pages: Pages;
+  /** Where in the pages it begins. */
+  readonly offset: bigint;
+  /** Bytes. */
+  readonly length: bigint;
+}
+
 /** A part of an area, both ends included. */
 export interface Piece {
   readonly area: Area;
@@ -113,25 +122,29 @@ export class IoPagetable {
     this.#reserved = this.#reserved.filter((reserved) => reserved.owner !== owner);
   }
 
-  /** Adds `pages` from `offset` on, `length` bytes, at `fixed` or where there is room; returns the IOVA. */
+  /** Adds memory, piece after piece, at `fixed` or where there is room; all of it or nothing. Returns the IOVA. */
   insert(
-    pages: Pages,
-    offset: bigint,
-    length: bigint,
+    parts: readonly Part[],
     fixed: bigint | undefined,
     rights: { readonly readable: boolean; readonly writable: boolean },
     call: string,
   ): bigint {
+    const length = parts.reduce((sum, part) => sum + part.length, 0n);
     if (length === 0n || length % this.alignment !== 0n) refuse(call, ERRNO.EINVAL);
-    const start = fixed ?? this.#room(pages, offset, length, call);
-    this.#check(start, length, call);
-    if (rights.writable && !pages.writable) refuse(call, ERRNO.EPERM);
-    if (pageOffset({ pages, offset }) % this.alignment !== 0n) refuse(call, ERRNO.EINVAL);
-    if (this.#domains.length > 0) this.#show(pages, call);
-    const area: Area = { start, last: start + length - 1n, pages, offset, ...rights };
-    this.#areas = [...this.#areas, area].sort((a, b) => a.start < b.start ? -1 : 1);
+    const first = fixed ?? this.#room(parts[0], length, call);
+    this.#check(first, length, call);
+    let start = first;
+    const areas = parts.map(({ pages, offset, length }): Area => {
+      if (rights.writable && !pages.writable) refuse(call, ERRNO.EPERM);
+      if (pageOffset({ pages, offset }) % this.alignment !== 0n) refuse(call, ERRNO.EINVAL);
+      const area = { start, last: start + length - 1n, pages, offset, ...rights };
+      start += length;
+      return area;
+    });
+    if (this.#domains.length > 0) this.#show(parts, call);
+    this.#areas = [...this.#areas, ...areas].sort((a, b) => a.start < b.start ? -1 : 1);
     this.version++;
-    return start;
+    return first;
   }
 
   /** Areas that cover a range, up to the first hole. */
@@ -192,6 +205,7 @@ export class IoPagetable {
       for (const { unmapped } of this.#accesses) unmapped(area.start, area.last);
       for (const { unmapped } of this.#domains) unmapped?.(area.start, area.last);
       this.#areas = this.#areas.filter((other) => other !== area);
+      this.#hide(area.pages);
       this.version++;
       removed += area.last - area.start + 1n;
     }
@@ -224,7 +238,7 @@ export class IoPagetable {
     try {
       for (const range of [...below, ...above]) this.reserve(range, shape, call);
       if (this.#hasUnaligned(pageSize)) refuse(call, ERRNO.EADDRINUSE);
-      for (const { pages } of this.#areas) this.#show(pages, call);
+      this.#show(this.#areas, call);
     } catch (error) {
       this.unreserve(shape);
       throw error;
@@ -239,7 +253,7 @@ export class IoPagetable {
     this.unreserve(shape);
     this.#align();
     if (this.#domains.length > 0) return;
-    for (const { pages } of this.#areas) pages.physical = undefined;
+    for (const { pages } of this.#areas) this.#hide(pages);
     this.version++;
   }
 
@@ -252,11 +266,27 @@ export class IoPagetable {
     this.alignment = needed.reduce((most, one) => one > most ? one : most);
   }
 
-  #show(pages: Pages, call: string): void {
-    if (pages.physical !== undefined) return;
-    const found = this.#pin(pages.source, pages.length, pages.writable);
-    if (found < 0) refuse(call, -found);
-    pages.physical = found;
+  /** Shows memory to devices; all of it or none that was not shown before. */
+  #show(parts: readonly { readonly pages: Pages }[], call: string): void {
+    for (const { pages } of parts) {
+      if (pages.physical === undefined) {
+        const found = this.#pin(pages.source, pages.length, pages.writable);
+        if (found < 0) {
+          for (const { pages } of parts) this.#hide(pages);
+          refuse(call, -found);
+        }
+        pages.physical = found;
+      }
+      pages.shownBy.add(this);
+    }
+  }
+
+  /** Ends that, unless a domain still shows it. */
+  #hide(pages: Pages): void {
+    const isShown = this.#domains.length > 0 && this.#areas.some((area) => area.pages === pages);
+    if (isShown) return;
+    pages.shownBy.delete(this);
+    if (pages.shownBy.size === 0) pages.physical = undefined;
   }
 
   #check(start: bigint, length: bigint, call: string): void {
@@ -268,7 +298,7 @@ export class IoPagetable {
   }
 
   /** The lowest place, aligned as the memory is, so that large pages stay possible. */
-  #room(pages: Pages, offset: bigint, length: bigint, call: string): bigint {
+  #room({ pages, offset }: Part, length: bigint, call: string): bigint {
     if (length >= LAST / 2n) refuse(call, ERRNO.EOVERFLOW);
     const { source } = pages;
     const address = (source.kind === "user" ? source.userVa : source.start) + offset;

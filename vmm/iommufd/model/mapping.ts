@@ -49,6 +49,8 @@ export function insert(
 ): bigint {
   if (length > LAST - PAGE) refuse(call, ERRNO.EINVAL);
   const rights = rightsOf(flags);
-  const pages: Pages = { source, length, writable: rights.writable, physical: undefined };
-  return table.insert(pages, 0n, length, flags & FIXED_IOVA ? iova : undefined, rights, call);
+  const { writable } = rights;
+  const pages: Pages = { source, length, writable, physical: undefined, shownBy: new Set() };
+  const fixed = flags & FIXED_IOVA ? iova : undefined;
+  return table.insert([{ pages, offset: 0n, length }], fixed, rights, call);
 }

@@ -191,13 +191,19 @@ function firstLevel({ iova: [, hi] }: Circumstances, context: Context | undefine
   return context?.roots[(hi >>> 23) & 1].firstLevel ?? 0;
 }
 
-/** Why a walk did not even begin. */
-function unreachable({ iova: [, hi] }: Circumstances, context: Context | undefined): string {
+/** Why a walk did not even begin, or was not ours. */
+function unreachable({ iova: [lo, hi] }: Circumstances, context: Context | undefined): string {
   const half = (hi >>> 23) & 1;
   const root = context?.roots[half];
-  return root === undefined || root.disabled
-    ? `walks of this half of the addresses are off (CD.EPD${half}=1)`
-    : `the address is beyond the ${root.inputBits} bits that CD.T${half}SZ allows`;
+  if (root === undefined || root.disabled) {
+    return `walks of this half of the addresses are off (CD.EPD${half}=1)`;
+  }
+  // The upper half counts down from its end; a top byte may be anything (CD.TBI).
+  const address = (hi & 0x00ff_ffff) * 2 ** 32 + lo;
+  const distance = half === 0 ? address : 2 ** 56 - 1 - address;
+  return distance >= 2 ** root.inputBits
+    ? `the address is beyond the ${root.inputBits} bits that CD.T${half}SZ allows`
+    : "hardware found nothing mapped there, by a walk that no recording has";
 }
 
 function denial({ access }: Circumstances, last: Fetched | undefined): string {
