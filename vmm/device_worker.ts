@@ -5,9 +5,11 @@
 import { SystemError } from "../uapi/errno.ts";
 import { Fd } from "../uapi/fd.ts";
 import { POLL, Poller } from "../uapi/poll.ts";
+import { setTimerSlack } from "../uapi/timer_slack.ts";
 import { Counters } from "./counters.ts";
 import type { ThreadMessage, ThreadStart } from "./device_thread.ts";
 import { DeviceMachine } from "./machine.ts";
+import { Watcher } from "./watcher.ts";
 
 const scope = self as unknown as {
   onmessage: ((event: MessageEvent<ThreadStart>) => void) | null;
@@ -30,11 +32,14 @@ function serve({ configuration, counters, stopFd }: ThreadStart): void {
   const log = (line: string): void => scope.postMessage({ kind: "log", line });
   // The main thread owns the descriptor: it is watched here, and never closed.
   using _stop = poller.watch(new Fd(stopFd), POLL.IN, () => poller.stop());
-  using _machine = new DeviceMachine(configuration, {
+  using machine = new DeviceMachine(configuration, {
     poller,
     counters: new Counters(counters),
     log,
   });
   scope.postMessage({ kind: "ready" });
-  poller.run();
+  if (machine.watched === undefined) return poller.run();
+  setTimerSlack(1);
+  const watcher = new Watcher(machine.watched);
+  poller.run(() => watcher.turn());
 }

@@ -14,23 +14,22 @@ import { SmmuV3 } from "../hw/smmuv3/smmuv3.ts";
 import { ERRNO } from "../uapi/errno.ts";
 import type { Poller } from "../uapi/poll.ts";
 import type { Counters } from "./counters.ts";
+import { type RegisterKind, RegisterPage } from "./register_page.ts";
 import { EmbeddedIommu } from "./embedded_iommu.ts";
 import { EnvironmentError } from "./environment_error.ts";
 import { FileBlockStore } from "./file_block_store.ts";
 import { GuestRamMap } from "./guest_ram_map.ts";
-import type { HostIdentity } from "./host_iommu/host_identity.ts";
 import { KernelIommu, offerOf } from "./kernel_iommu.ts";
 import type { IommufdObserver } from "./iommufd/observed.ts";
 import type { Source } from "./iommufd/model/area.ts";
-import { goodHost } from "./iommufd/model/arm_smmuv3.ts";
 import { DeferredWork } from "./deferred_work.ts";
-import { type TraceHeader, VERSION } from "./trace/format.ts";
-import { Recorder } from "./trace/recorder.ts";
-import { TextRing } from "./trace/ring.ts";
+import { startRecording } from "./start_recording.ts";
+import type { Recorder } from "./trace/recorder.ts";
 import { AssignedFunction } from "./vfio/assigned_function.ts";
 import { decidePasid, type PasidChoice } from "./vfio/pasid_choice.ts";
 import { DmaWriteMsi } from "./vfio_user/dma_write_msi.ts";
 import { Intx } from "./vfio_user/intx.ts";
+import { WatchedRegisters } from "./watched_registers.ts";
 import { LineLimiter, type LineLimits } from "./vfio_user/line_limiter.ts";
 import {
   type VfioUserObserver,
@@ -81,6 +80,8 @@ export interface DeviceConfiguration {
    * nobody. It translates itself for the other endpoints.
    */
   readonly iommufd?: IommufdKind;
+  /** How software reaches the registers; `trapped` by default. */
+  readonly registers?: RegisterKind;
   /** Where what passes its doors is recorded. */
   readonly recording?: RecordingConfiguration;
   /** What is behind it. */
@@ -89,7 +90,7 @@ export interface DeviceConfiguration {
 
 /** Where a recording goes. */
 export interface RecordingConfiguration {
-  /** Memory of the {@linkcode TextRing}. */
+  /** Memory of the `TextRing`. */
   readonly ring: SharedArrayBuffer;
   /** What the header says of the guest. */
   readonly guest: Readonly<Record<string, string>>;
@@ -108,8 +109,6 @@ export interface DeviceSurroundings {
 }
 
 const LOG2_TLB_SETS = 10;
-/** Quads that a reader of a trace remembers: 24 MiB of its memory. */
-const LOG2_KNOWN = 20;
 
 /** What a guest may make hardware refuse, again and again. */
 const HARDWARE_LOG: LineLimits = { burst: 8, refillMs: 5000, now: () => performance.now() };
@@ -127,6 +126,8 @@ export class DeviceMachine implements Disposable {
   readonly #smmu: SmmuV3;
   readonly #hardware: Hardware | undefined;
   readonly #stack = new DisposableStack();
+  /** What the thread is to look at, where registers are memory. */
+  watched: WatchedRegisters | undefined;
 
   /** Throws `SystemError` for a socket or image that cannot be opened, `RangeError` for features that cannot be. */
   constructor(configuration: DeviceConfiguration, surroundings: DeviceSurroundings) {
@@ -139,7 +140,11 @@ export class DeviceMachine implements Disposable {
       ? undefined
       : offerOf(assigned[0].devicePath, configuration.features);
     const chosen = host?.features ?? features(configuration.features);
-    this.#recorder = startRecording(configuration, chosen, host?.identity, stack);
+    this.#recorder = startRecording(configuration, {
+      features: chosen,
+      log2tlbSets: LOG2_TLB_SETS,
+      host: host?.identity,
+    }, stack);
     const make = (): [SmmuV3, Hardware | undefined] => {
       const hardware = this.#makeHardware(configuration, chosen, stack);
       return [this.#makeSmmu(configuration, chosen, hardware, stack), hardware];
@@ -199,7 +204,7 @@ export class DeviceMachine implements Disposable {
   }
 
   #makeSmmu(
-    { smmuSocketPath }: DeviceConfiguration,
+    { smmuSocketPath, registers }: DeviceConfiguration,
     chosen: Features,
     hardware: Hardware | undefined,
     stack: DisposableStack,
@@ -209,6 +214,7 @@ export class DeviceMachine implements Disposable {
     const msi = new DmaWriteMsi();
     const pulse: IrqLine = { pulse: () => carrier.interrupt.pulse(), set: () => {} };
     const recorder = this.#recorder;
+    const page = registers === "mapped" ? stack.use(new RegisterPage()) : undefined;
     const smmu: SmmuV3 = new SmmuV3({
       memory: recorder?.memory(this.#ram) ?? this.#ram,
       features: chosen,
@@ -219,6 +225,7 @@ export class DeviceMachine implements Disposable {
       msi: recorder?.msi(msi) ?? msi,
       host: hardware?.host,
       observer: counters,
+      page: page?.buffer,
       log2tlbSets: LOG2_TLB_SETS,
     });
     const event = (words: Uint32Array): void => smmu.hostEvent(words);
@@ -230,16 +237,24 @@ export class DeviceMachine implements Disposable {
       counters.hostEvents(hardware.host.events.passed, hardware.host.events.lost);
     });
     const reset = (): void => smmu.reset();
+    const device = recorder?.device(smmu) ?? smmu;
     const carrier = new RegisterCarrier({
       name: "smmu",
-      device: recorder?.device(smmu) ?? smmu,
+      device,
       irq: intx,
       resetDevice: recorder?.reset(reset) ?? reset,
     });
-    this.#serve(carrier, smmuSocketPath, { intx, msi }, stack, {
-      barRead: (_bar, offset) => counters.access(false, offset),
-      barWrite: (_bar, offset) => counters.access(true, offset),
-    });
+    const server = this.#serve(
+      carrier,
+      smmuSocketPath,
+      { intx, msi, ...(page ? { mapped: page.mapped } : {}) },
+      stack,
+      {
+        barRead: (_bar, offset) => counters.access(false, offset),
+        barWrite: (_bar, offset) => counters.access(true, offset),
+      },
+    );
+    if (page !== undefined) this.watched = new WatchedRegisters(smmu, device, server, counters);
     return smmu;
   }
 
@@ -253,7 +268,8 @@ export class DeviceMachine implements Disposable {
     if (endpoint.kind === "vfio") {
       const assigned = this.#makeAssigned(endpoint, requester, dma, intx, stack);
       const { mapped } = assigned;
-      return this.#serve(assigned, endpoint.socketPath, { intx, msi, mapped }, stack);
+      this.#serve(assigned, endpoint.socketPath, { intx, msi, mapped }, stack);
+      return;
     }
     const pci = endpoint.kind === "virtio-blk"
       ? this.#makeDisk(endpoint, requester, dma, intx, stack)
@@ -319,7 +335,7 @@ export class DeviceMachine implements Disposable {
     connections: Pick<VfioUserServerOptions, "intx" | "msi" | "mapped">,
     stack: DisposableStack,
     observer: VfioUserObserver = {},
-  ): void {
+  ): VfioUserServer {
     const { poller, log } = this.#surroundings;
     const guestRam = this.#ramMap;
     const server = new VfioUserServer(pci, {
@@ -330,6 +346,7 @@ export class DeviceMachine implements Disposable {
       observer,
     });
     stack.use(server).register(poller);
+    return server;
   }
 }
 
@@ -340,43 +357,4 @@ type AssignedEndpoint = Extract<EndpointConfiguration, { kind: "vfio" }>;
 
 function isAssigned(endpoint: EndpointConfiguration): endpoint is AssignedEndpoint {
   return endpoint.kind === "vfio";
-}
-
-function startRecording(
-  { recording, iommufd, endpoints }: DeviceConfiguration,
-  chosen: Features,
-  host: HostIdentity | undefined,
-  stack: DisposableStack,
-): Recorder | undefined {
-  if (recording === undefined) return undefined;
-  const { ring, guest, payload } = recording;
-  const text = new TextRing(ring);
-  const began = performance.now();
-  const header: TraceHeader = {
-    format: "vsmmu-trace",
-    version: `${VERSION.major}.${VERSION.minor}`,
-    features: chosen,
-    ...(iommufd === "none" || iommufd === undefined ? {} : {
-      iommufd: {
-        idrs: host === undefined ? goodHost() : [...host.idr, host.iidr, host.aidr],
-        ...(iommufd === "kernel" ? { isKernel: true } : {}),
-        streams: endpoints.filter((endpoint) => iommufd === "model" || isAssigned(endpoint))
-          .map(({ streamId }) => streamId),
-      },
-    }),
-    log2tlbSets: LOG2_TLB_SETS,
-    log2known: LOG2_KNOWN,
-    guest,
-    began: new Date().toISOString(),
-    time: "seconds since began",
-    schema: "vmm/trace/FORMAT.md",
-    payload,
-  };
-  const now = (): number => (performance.now() - began) / 1000;
-  const recorder = new Recorder(header, (line) => text.write(line), now);
-  stack.defer(() => {
-    recorder.end();
-    text.close();
-  });
-  return recorder;
 }

@@ -5,11 +5,15 @@
 import type { Features } from "../hw/smmuv3/features.ts";
 import type { DeviceConfiguration, InterruptKind, IommufdKind } from "./machine.ts";
 import type { Provisioned } from "./provision/provision.ts";
-import { chooseBoard } from "./qemu/board.ts";
+import type { RegisterKind } from "./register_page.ts";
+import { type Board, chooseBoard } from "./qemu/board.ts";
 import type { HostDevice } from "./vfio/host_device.ts";
 import type { PasidChoice } from "./vfio/pasid_choice.ts";
 import { endpointSlots, type MachineConfiguration } from "./qemu/machine_arguments.ts";
 import type { RuntimeDirectory } from "./qemu/runtime_directory.ts";
+
+/** Registers that trap, that are memory, or that are memory where it is known to work. */
+export type RegisterChoice = RegisterKind | "auto";
 
 /** What may be chosen about a machine. */
 export interface MachineChoice {
@@ -20,6 +24,8 @@ export interface MachineChoice {
   /** How the disk interrupts. */
   readonly interrupts: InterruptKind;
   readonly features?: Partial<Features>;
+  /** How the guest reaches the registers of the SMMU; `trapped` by default. */
+  readonly registers?: RegisterChoice;
   /** What is behind the SMMU. */
   readonly iommufd: IommufdKind;
   /** Functions of the host that the guest gets; with any, the kernel's iommufd is behind the SMMU. */
@@ -57,6 +63,8 @@ export function planMachine(
   const { cpuCount, memoryMiB, commandLine, interrupts, features, assign = [], pasid = "auto" } =
     choice;
   const iommufd = assign.length > 0 ? "kernel" : choice.iommufd;
+  const board = chooseBoard(cpuCount);
+  const registers = chooseRegisters(choice.registers ?? "trapped", board, features);
   const [diskSlot, dmaTestSlot, ...slots] = endpointSlots(2 + assign.length);
   const disk = { slot: diskSlot, socketPath: directory.file("disk.sock"), ...place(diskSlot) };
   const dmaTest = {
@@ -75,7 +83,7 @@ export function planMachine(
   const smmuSocketPath = directory.file("smmu.sock");
   return {
     machine: {
-      board: chooseBoard(cpuCount),
+      board,
       cpuCount,
       memoryMiB,
       kernelPath: parts.kernel.path,
@@ -83,10 +91,12 @@ export function planMachine(
       commandLine,
       smmuSocketPath,
       endpoints: [disk, dmaTest, ...assigned],
+      messages: registers === "mapped",
     },
     devices: {
       smmuSocketPath,
       iommufd,
+      registers,
       ...(features ? { features } : {}),
       endpoints: [
         { ...disk, kind: "virtio-blk", imagePath, interrupts },
@@ -98,6 +108,20 @@ export function planMachine(
     dmaTest,
     assigned,
   };
+}
+
+/**
+ * Messages are needed, because QEMU takes memory away from a function whose wire is asserted. Under KVM a guest's
+ * accesses to Device memory bypass the caches unless its processor overrides the guest (FEAT_S2FWB), and nothing tells
+ * a program whether it does: that is for somebody who knows to choose.
+ */
+function chooseRegisters(
+  choice: RegisterChoice,
+  { accelerator }: Board,
+  features: Partial<Features> | undefined,
+): RegisterKind {
+  if (choice !== "auto") return choice;
+  return accelerator === "tcg" && (features?.msi ?? true) ? "mapped" : "trapped";
 }
 
 function place(slot: number): Place {

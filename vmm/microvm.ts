@@ -13,7 +13,7 @@ import {
   type Expectations,
 } from "./guest_checks.ts";
 import type { InterruptKind, IommufdKind } from "./machine.ts";
-import { type MachinePlan, planMachine } from "./machine_plan.ts";
+import { type MachinePlan, planMachine, type RegisterChoice } from "./machine_plan.ts";
 import { checkFileSystem, readBack } from "./provision/disk.ts";
 import { GuestConsole, type GuestEvent } from "./provision/guest_console.ts";
 import {
@@ -47,6 +47,8 @@ export interface MicrovmOptions {
   readonly benchMiB: number;
   /** How the disk interrupts. */
   readonly interrupts: InterruptKind;
+  /** How the guest reaches the registers of the SMMU; `trapped` by default. */
+  readonly registers?: RegisterChoice;
   /** What is behind the SMMU. */
   readonly iommufd: IommufdKind;
   /** Functions of the host that the guest gets: character devices of VFIO, or PCI addresses. */

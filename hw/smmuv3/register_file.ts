@@ -22,9 +22,14 @@ export interface RegisterMirror {
 /** Storage of the register space; what an access means beyond storing is the device's business. */
 export class RegisterFile {
   /** All words; word `offset / 4` is the register at `offset`. */
-  readonly words: Uint32Array = new Uint32Array(REGISTER_SPACE_SIZE / 4);
+  readonly words: Uint32Array;
   /** Told of every change. */
   mirror: RegisterMirror | undefined;
+
+  /** Registers over `buffer`, whose length is the register space's. */
+  constructor(buffer: ArrayBufferLike = new ArrayBuffer(REGISTER_SPACE_SIZE)) {
+    this.words = new Uint32Array(buffer, 0, REGISTER_SPACE_SIZE / 4);
+  }
 
   /** The offset at which the register really is: page-0 aliases of page-1 registers are resolved. */
   static resolve(offset: number): number {

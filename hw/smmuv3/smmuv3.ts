@@ -59,6 +59,8 @@ export interface SmmuV3Options {
   readonly endpoints?: EndpointPort;
   /** Watches the device. */
   readonly observer?: Observer;
+  /** Storage of the registers, 128 KiB, which nobody else writes; a new buffer by default. */
+  readonly registers?: ArrayBufferLike;
   /** Memory in which software finds the registers, 128 KiB, where its accesses do not trap; see `SmmuV3.look`. */
   readonly page?: ArrayBufferLike | undefined;
   /** Size of the TLB, as log2 of its sets of four entries. */
@@ -112,7 +114,7 @@ export class SmmuV3 implements MmioDevice {
     const { memory, msi, host, observer } = options;
     this.features = features(options.features);
     this.#observer = observer;
-    const registers = this.#registers = new RegisterFile();
+    const registers = this.#registers = new RegisterFile(options.registers);
     this.#mapped = options.page && new MappedRegisters(options.page, registers.words);
     registers.mirror = this.#mapped;
     this.#reminder = options.page && new EventReminder();

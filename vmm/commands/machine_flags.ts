@@ -3,6 +3,7 @@
  * @module
  */
 import type { InterruptKind, IommufdKind } from "../machine.ts";
+import type { RegisterChoice } from "../machine_plan.ts";
 import type { ProvisionOptions } from "../provision/provision.ts";
 import type { PasidChoice } from "../vfio/pasid_choice.ts";
 import type { Flag, Values } from "./command.ts";
@@ -48,6 +49,11 @@ export const GUEST_FLAGS: Readonly<Record<string, Flag>> = {
     help:
       "What is behind the SMMU: model (default), an iommufd in this process that uses the guest's tables, or none",
   },
+  registers: {
+    value: "KIND",
+    help:
+      "How the guest reaches the SMMU's registers: trapped (default), mapped for memory without traps, or auto",
+  },
   assign: {
     value: "DEVICE,…",
     help:
@@ -78,6 +84,7 @@ export interface Guest {
   readonly append: string;
   readonly interrupts: InterruptKind;
   readonly iommufd: IommufdKind;
+  readonly registers: RegisterChoice;
   readonly assign: readonly string[];
   readonly pasid: PasidChoice;
 }
@@ -90,6 +97,7 @@ export function guestOf(values: Values): Guest {
     append: values.text("append") ?? "",
     interrupts: values.choice("interrupts", "msix", ["msix", "intx"]),
     iommufd: values.choice("iommufd", "model", ["model", "none"]),
+    registers: values.choice("registers", "trapped", ["trapped", "mapped", "auto"]),
     assign: (values.text("assign") ?? "").split(",").filter((path) => path !== ""),
     pasid: pasidOf(values),
   };

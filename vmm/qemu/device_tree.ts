@@ -24,6 +24,8 @@ export interface PciHost {
   readonly ranges: readonly number[];
   /** Sixteen rows: slot, 0, 0, pin, controller, its address, and three cells of interrupt. */
   readonly interruptMap: readonly number[];
+  /** One row: requester ID, controller of messages, what it sees, length. */
+  readonly msiMap: readonly number[];
 }
 
 /** What is added to QEMU's tree, and what it says. */
@@ -73,6 +75,7 @@ export async function makeDeviceTree(
     parsePciHost(text),
     machine.board.accelerator,
     machine.endpoints,
+    machine.messages,
   );
   await run(dtc, [...QUIET, "-I", "dts", "-O", "dtb", "-o", path], {
     doing: "make the guest's device tree",
@@ -84,23 +87,29 @@ export async function makeDeviceTree(
 
 /**
  * Writes the source of the SMMU for QEMU's PCI `host`: the node, the map of all requester IDs of buses 0 to 0x7f to equal
- * StreamIDs, and a 32-bit window that ends below the BAR, so that the guest gives that address to nobody. Throws an
- * `EnvironmentError` when the window or the interrupt is not there.
+ * StreamIDs, and a 32-bit window that ends below the BAR, so that the guest gives that address to nobody. With `messages`
+ * the guest may have the SMMU's interrupts as messages to where those of PCI functions go. Throws an `EnvironmentError`
+ * when the window or the interrupt is not there.
  */
 export function smmuSource(
   host: PciHost,
   accelerator: Board["accelerator"],
   endpoints: readonly Endpoint[] = [],
+  messages = false,
 ): SmmuSource {
   const { cells, bar } = shortenWindow(host.ranges);
   const { portBus, barSizeBytes } = CARRIAGE;
+  // Linux takes a combined wire even where it could have messages, and any other wire only where it cannot.
+  const notification = messages
+    ? `interrupt-names = "eventq"; msi-parent = <${hex(host.msiMap[1])}>;`
+    : 'interrupt-names = "combined";';
   const source = `
 / {
 	smmu: iommu@${bar.toString(16)} {
 		compatible = "arm,smmu-v3";
 		reg = <0 ${hex(bar)} 0 ${hex(barSizeBytes)}>;
 		interrupts = <${SPI} ${carriageSpi(host.interruptMap)} ${TRIGGER[accelerator]}>;
-		interrupt-names = "combined";
+		${notification}
 		#iommu-cells = <1>;
 		dma-coherent;
 	};
@@ -158,7 +167,12 @@ export function parsePciHost(text: string): PciHost {
     }
     return value.split(" ").map(Number);
   };
-  return { reg: cells("reg"), ranges: cells("ranges"), interruptMap: cells("interrupt-map") };
+  return {
+    reg: cells("reg"),
+    ranges: cells("ranges"),
+    interruptMap: cells("interrupt-map"),
+    msiMap: cells("msi-map"),
+  };
 }
 
 /**

@@ -31,6 +31,8 @@ export interface MachineConfiguration {
   /** Where the vfio-user server of the function that carries the SMMU listens. */
   readonly smmuSocketPath: string;
   readonly endpoints: readonly Endpoint[];
+  /** Whether the SMMU sends messages to the GICv2m frame; otherwise its interrupt is a wire. */
+  readonly messages?: boolean;
 }
 
 /** Files of one run, all of them in its runtime directory. */

@@ -190,7 +190,10 @@ export function headerOf(
   if (!isCount(log2known, MOST_LOG2_KNOWN)) return { wrong: not("log2known", log2known) };
   if (typeof began !== "string") return { wrong: not("began", began) };
   if (!isWords(guest)) return { wrong: not("guest", guest) };
-  const { iommufd } = fields;
+  const { iommufd, registers } = fields;
+  if (registers !== undefined && registers !== "mapped") {
+    return { wrong: not("registers", registers) };
+  }
   if (iommufd !== undefined && !isIommufd(iommufd)) return { wrong: not("iommufd", iommufd) };
   const found = featuresOf(fields["features"]);
   if (typeof found === "string") return { wrong: found };
