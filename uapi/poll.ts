@@ -5,12 +5,10 @@
 import { ERRNO, SystemError } from "./errno.ts";
 import type { Fd } from "./fd.ts";
 import { lastErrno, libc } from "./libc.ts";
+import { TIMESPEC } from "./timespec.ts";
 
 /** `struct pollfd`: byte offsets, and the size. */
 export const POLLFD = { fd: 0, events: 4, revents: 6, size: 8 } as const;
-
-/** `struct timespec` of 64-bit systems: byte offsets, and the size. */
-export const TIMESPEC = { seconds: 0, nanoseconds: 8, size: 16 } as const;
 
 /** What to wait for. ERR, HUP and NVAL are reported always. */
 export const POLL = { IN: 1, OUT: 4, ERR: 8, HUP: 0x10, NVAL: 0x20 } as const;
@@ -102,10 +100,11 @@ export class Poller {
 
   /**
    * Steps until `stop` is called; at once when it was called before. Before each step `turn` does what is not told by
-   * descriptors, and returns for how many milliseconds the step may wait; for ever without one.
+   * descriptors, and returns for how many milliseconds the step may wait; for ever without one. It is given how many
+   * descriptors were ready in the step before.
    */
-  run(turn?: () => number): void {
-    while (!this.#isStopped) this.step(turn?.() ?? -1);
+  run(turn?: (ready: number) => number): void {
+    for (let ready = 0; !this.#isStopped;) ready = this.step(turn?.(ready) ?? -1);
     this.#isStopped = false;
   }
 

@@ -5,11 +5,13 @@
 import { SystemError } from "../uapi/errno.ts";
 import { Fd } from "../uapi/fd.ts";
 import { POLL, Poller } from "../uapi/poll.ts";
+import { threadTimeUs } from "../uapi/thread_clock.ts";
 import { setTimerSlack } from "../uapi/timer_slack.ts";
 import { Counters } from "./counters.ts";
 import type { ThreadMessage, ThreadStart } from "./device_thread.ts";
 import { DeviceMachine } from "./machine.ts";
 import { Watcher } from "./watcher.ts";
+import { WatchPolicy } from "./watch_policy.ts";
 
 const scope = self as unknown as {
   onmessage: ((event: MessageEvent<ThreadStart>) => void) | null;
@@ -40,6 +42,9 @@ function serve({ configuration, counters, stopFd }: ThreadStart): void {
   scope.postMessage({ kind: "ready" });
   if (machine.watched === undefined) return poller.run();
   setTimerSlack(1);
-  const watcher = new Watcher(machine.watched);
-  poller.run(() => watcher.turn());
+  const watcher = new Watcher(machine.watched, new WatchPolicy(), {
+    nowUs: () => performance.now() * 1000,
+    spentUs: threadTimeUs,
+  });
+  poller.run((ready) => watcher.turn(ready));
 }
