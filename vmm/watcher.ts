@@ -22,17 +22,19 @@ export interface WatchClocks {
 
 /** Looks between two calls of ppoll(2), which costs as much as some five of them. */
 const LOOKS = 16;
-/** Pauses over which their cost is measured. */
-const MEASURED = 64;
+/** Of so many pauses one is measured. */
+const MEASURED = 32;
+/** How many measurements count. */
+const SMOOTHED = 4;
 
 /** The watcher. */
 export class Watcher {
   readonly #watched: Watched;
   readonly #policy: WatchPolicy;
   readonly #clocks: WatchClocks;
-  /** Pauses since the cost was measured, and what the thread had run by then. */
   #pauses = 0;
-  #spentUs = 0;
+  /** What the thread had run before the pause that is measured; negative when none is. */
+  #spentUs = -1;
 
   /** Watches by `policy`. */
   constructor(watched: Watched, policy: WatchPolicy, clocks: WatchClocks) {
@@ -48,24 +50,21 @@ export class Watcher {
   turn(ready: number): number {
     const watched = this.#watched;
     if (!watched.isUsed) return -1;
-    let pauseUs = this.#pause(watched.look() || ready > 0);
-    for (let i = 1; i < LOOKS && pauseUs === 0; i++) pauseUs = this.#pause(watched.look());
+    const found = watched.look() || ready > 0;
+    this.#measured(!found);
+    let pauseUs = this.#policy.pauseUs(found, this.#clocks.nowUs());
+    for (let i = 1; i < LOOKS && pauseUs === 0; i++) {
+      pauseUs = this.#policy.pauseUs(watched.look(), this.#clocks.nowUs());
+    }
+    if (pauseUs > 0 && ++this.#pauses % MEASURED === 0) this.#spentUs = this.#clocks.spentUs();
     return pauseUs / 1000;
   }
 
-  #pause(found: boolean): number {
-    const nowUs = this.#clocks.nowUs();
-    const pauseUs = this.#policy.pauseUs(found, nowUs);
-    if (this.#policy.isIdle(nowUs)) this.#measure();
-    else this.#pauses = 0;
-    return pauseUs;
-  }
-
-  /** While nothing else happens, what the thread runs is the cost of its pauses. */
-  #measure(): void {
-    if (this.#pauses === 0) this.#spentUs = this.#clocks.spentUs();
-    if (this.#pauses++ < MEASURED) return;
-    this.#policy.wakeUs = (this.#clocks.spentUs() - this.#spentUs) / MEASURED;
-    this.#pauses = 0;
+  /** Ends the measurement of a pause, which is worth something when there was nothing to do. */
+  #measured(isQuiet: boolean): void {
+    if (this.#spentUs < 0) return;
+    const costUs = this.#clocks.spentUs() - this.#spentUs;
+    this.#spentUs = -1;
+    if (isQuiet) this.#policy.wakeUs += (costUs - this.#policy.wakeUs) / SMOOTHED;
   }
 }

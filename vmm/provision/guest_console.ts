@@ -42,6 +42,15 @@ export type GuestEvent =
       readonly bytes: number;
       readonly seconds: number;
     }
+    /** How long mappings of some pages took and their removal, with so many threads at it. */
+    | {
+      readonly kind: "map";
+      readonly threads: number;
+      readonly pages: number;
+      readonly isScattered: boolean;
+      readonly mapUs: number;
+      readonly unmapUs: number;
+    }
     /** A network card: its PCI address, driver and IP address. */
     | {
       readonly kind: "card";
@@ -196,6 +205,16 @@ function plain(word: string, rest: readonly string[]): Body | undefined {
     case "dma":
       if (!isNumeral(second) || !isNumeral(third)) return undefined;
       return { kind: "dma", device: first, iova: BigInt(second), result: Number(third) };
+    case "map":
+      if (rest.length !== 5 || !rest.every(isCount)) return undefined;
+      return {
+        kind: "map",
+        threads: Number(first),
+        pages: Number(second),
+        isScattered: third === "1",
+        mapUs: Number(rest[3]) / 10,
+        unmapUs: Number(rest[4]) / 10,
+      };
     case "card":
       if (second === undefined || third === undefined) return undefined;
       return { kind: "card", address: first, driver: second, ip: third };

@@ -1,12 +1,14 @@
 #!/bin/busybox sh
 # First process of the guest: runs the actions that the kernel command line names and powers off.
 #
-#   vsmmu.run=disk,fault,domains,bench,net,nvme,flr,config,netfault,shell
+#   vsmmu.run=disk,fault,domains,bench,maps,net,nvme,flr,config,netfault,shell
 #                                      actions, in this order; disk by default; after `reboot` the next boot goes on
 #   vsmmu.iova=0x123456780000          address that `fault` has the DMA test device write to
 #   vsmmu.net=OWN,PEER,RECEIVE,SEND    addresses of this guest and of the peer of `net`, which sends to whoever connects to
 #                                      port RECEIVE, and takes at port SEND
 #   vsmmu.config=0000:00:04.0          the function whose configuration space `config` tells
+#   vsmmu.maps=1:1:0,1:64:0            what `maps` measures: threads, pages of a mapping, whether they are scattered
+#   vsmmu.seconds=2                    how long each time
 #   vsmmu.nvme=4                       how many MiB `nvme` writes
 #   vsmmu.mib=256                      how much `bench` reads each time, in MiB; no more than there is
 #
@@ -146,6 +148,31 @@ bench() { # Direct, in large blocks of huge pages: the way of DMA, not the guest
   quietly umount /mnt
 }
 
+le32() { printf '\\x%02x\\x%02x\\x%02x\\x%02x' $(($1 & 255)) $(($1 >> 8 & 255)) $(($1 >> 16 & 255)) $(($1 >> 24 & 255)); }
+
+maps() { # Linux's own benchmark of DMA mappings, by the DMA test device: threads:pages:scattered for each measurement.
+  [ "$dma" ] || fail "No DMA test device 1b36:0005 on the PCI bus"
+  bench=/sys/kernel/debug/dma_map_benchmark
+  [ -e $dma/driver ] && echo ${dma##*/} > $dma/driver/unbind
+  echo dma_map_benchmark > $dma/driver_override
+  echo ${dma##*/} > /sys/bus/pci/drivers_probe
+  [ -e $bench ] || fail "The kernel has no dma_map_benchmark"
+  say "maps $(cat $dma/iommu_group/type 2>/dev/null || echo none)"
+  for each in $(setting maps 1:1:0 | tr , ' '); do
+    IFS=: read threads pages scattered <<END
+$each
+END
+    { # struct map_benchmark: four times, threads, seconds, node, bits, direction, pause, pages, mode
+      head -c 32 /dev/zero
+      for word in $threads $(setting seconds 2) -1 32 0 0 $pages $scattered; do printf "$(le32 $word)"; done
+      head -c 72 /dev/zero
+    } > /struct
+    quietly map-benchmark $bench < /struct > /times
+    set -- $(od -An -v -tu4 -N32 /times)
+    say "map $threads $pages $scattered $1 $5"
+  done
+}
+
 attach_card() { # Sets `card` to the PCI address of the network card.
   for try in $(seq 200); do
     [ -e /sys/class/net/eth0/device ] && break
@@ -282,7 +309,7 @@ for action in $(setting run disk | tr , ' '); do
   at=$((at + 1))
   [ $at -gt $over ] || continue
   case $action in
-    disk | fault | domains | bench | net | nvme | flr | config | netfault | shell | reboot) say "run $action"; $action ;;
+    disk | fault | domains | bench | maps | net | nvme | flr | config | netfault | shell | reboot) say "run $action"; $action ;;
     *) fail "No such action: $action" ;;
   esac
 done
