@@ -4,6 +4,8 @@
  */
 import { compare, median } from "../bench/compare.ts";
 import { COMMANDS, CoreWork, PAGES } from "../bench/core.ts";
+import { measureMaps } from "../bench/maps.ts";
+import { describeMeasure, type Measure } from "../bench/measure.ts";
 import { type MicrovmOptions, type MicrovmResult, runMicrovm } from "../microvm.ts";
 import { RuntimeDirectory } from "../qemu/runtime_directory.ts";
 import { checkLines } from "../report.ts";
@@ -13,19 +15,8 @@ import { GUEST_FLAGS, guestOf, PARTS_FLAGS, partsOf } from "./machine_flags.ts";
 /** How often each guest runs. */
 const ROUNDS = 3;
 
-/** One line of the table. */
-interface Measure {
-  readonly name: string;
-  readonly value: number;
-  readonly unit: string;
-  /** What it is compared with, in the same unit. */
-  readonly yardstick?: number;
-  /** The value divided by the yardstick. */
-  readonly ratio?: number;
-  /** What was aimed at, as people say it. */
-  readonly aim: string;
-  readonly isWithin: boolean;
-}
+/** How long each mapping of a guest is measured. */
+const MAP_SECONDS = 1;
 
 /** The command. */
 export const bench: Command = {
@@ -34,6 +25,10 @@ export const bench: Command = {
   flags: {
     core: { help: "Only the device core" },
     guest: { help: "Only the guest's disk" },
+    maps: {
+      help:
+        "Only the guest's DMA mappings, beside QEMU's own SMMU; the --kernel has to have dma_map_benchmark",
+    },
     size: {
       value: "MIB",
       help: "How much the guest reads each time, a multiple of 8, at most the disk; 256 by default",
@@ -46,7 +41,7 @@ export const bench: Command = {
 };
 
 async function runCommand(values: Values, io: Io): Promise<number> {
-  const isBoth = values.on("core") === values.on("guest");
+  const isBoth = !values.on("maps") && values.on("core") === values.on("guest");
   const guest = guestFrom(values, io);
   const measures: Measure[] = [];
   let isWhole = true;
@@ -56,8 +51,9 @@ async function runCommand(values: Values, io: Io): Promise<number> {
     measures.push(...disk.measures);
     isWhole = disk.isWhole;
   }
+  if (values.on("maps")) measures.push(...await measureMaps(guest, ROUNDS, MAP_SECONDS));
   if (values.on("json")) io.out(JSON.stringify({ measures }, undefined, 2));
-  else for (const measure of measures) io.out(describe(measure));
+  else for (const measure of measures) io.out(describeMeasure(measure));
   return isWhole ? EXIT.ok : EXIT.failed;
 }
 
@@ -161,12 +157,4 @@ function throughput(runs: readonly MicrovmResult[], direction: string): number |
     .filter((transfer) => transfer.direction === direction)
     .map(({ bytes, seconds }) => bytes / seconds / 2 ** 20);
   return rates.length === 0 ? undefined : median(rates);
-}
-
-function describe({ name, value, unit, yardstick, ratio, aim, isWithin }: Measure): string {
-  const against = yardstick === undefined || ratio === undefined
-    ? ""
-    : ` against ${yardstick.toFixed(1)}: ${ratio.toFixed(2)}`;
-  const measured = `${value.toFixed(1)} ${unit}${against}`;
-  return `${name.padEnd(38)} ${measured.padEnd(36)} ${aim}: ${isWithin ? "yes" : "NO"}`;
 }
