@@ -28,6 +28,7 @@ import type { MachineEnd } from "./qemu/machine_control.ts";
 import { RuntimeDirectory } from "./qemu/runtime_directory.ts";
 import { hostDevice } from "./vfio/host_device.ts";
 import type { PasidChoice } from "./vfio/pasid_choice.ts";
+import { type Transfer, transfersOf } from "./transfers.ts";
 import { guestWords } from "./trace/guest_words.ts";
 import { Recording, type RecordingChoice } from "./trace/recording.ts";
 
@@ -71,18 +72,6 @@ export interface MicrovmOptions {
   readonly signal: AbortSignal;
 }
 
-/** Transfers that a guest measured. */
-export type Transfers = readonly { direction: string; bytes: number; seconds: number }[];
-
-/** The transfers in what a guest said. */
-export function transfersOf(events: readonly GuestEvent[]): Transfers {
-  return events.flatMap((event) =>
-    event.kind === "bench"
-      ? [{ direction: event.direction, bytes: event.bytes, seconds: event.seconds }]
-      : []
-  );
-}
-
 /** What came of a run. */
 export interface MicrovmResult {
   /** Every check held. */
@@ -92,7 +81,7 @@ export interface MicrovmResult {
   /** What the device did. */
   readonly summary: Summary;
   /** Transfers that the guest measured. */
-  readonly transfers: Transfers;
+  readonly transfers: readonly Transfer[];
   /** The guest's kernel, as it says it. */
   readonly kernel: string | undefined;
   /** Version of QEMU. */

@@ -2,7 +2,7 @@
  * `vsmmu assigned`: a guest that gets functions of this Arm host, and what came of it.
  * @module
  */
-import { runMicrovm, type Transfers, transfersOf } from "../microvm.ts";
+import { runMicrovm } from "../microvm.ts";
 import { runAccelerated } from "../passthrough/accelerated_guest.ts";
 import { compareTransfers, comparisonLines } from "../passthrough/comparison.ts";
 import {
@@ -18,6 +18,7 @@ import { pseudoRandomBytes } from "../provision/disk.ts";
 import { provision } from "../provision/provision.ts";
 import { endpointSlots } from "../qemu/machine_arguments.ts";
 import { resultLines } from "../report.ts";
+import { type Transfer, transfersOf } from "../transfers.ts";
 import { hostDevice } from "../vfio/host_device.ts";
 import { type Command, EXIT, type Flag, type Io, UsageError, type Values } from "./command.ts";
 import type { PasidChoice } from "../vfio/pasid_choice.ts";
@@ -190,7 +191,7 @@ async function runPeer(
   values: Values,
   io: Io,
   { work, commandLine, address }: { work: Work; commandLine: string; address: string },
-): Promise<Transfers> {
+): Promise<Transfer[]> {
   const firmwarePath = values.text("firmware");
   if (firmwarePath === undefined) {
     throw new UsageError("Cannot use --compare without --firmware: QEMU's own SMMUv3 wants ACPI");
