@@ -8,7 +8,9 @@ import type { GuestEvent } from "./provision/guest_console.ts";
 export interface Transfer {
   /** `read`, `write`, `receive` or `send`. */
   readonly direction: string;
+  /** How much went. */
   readonly bytes: number;
+  /** How long it took. */
   readonly seconds: number;
 }
 
