@@ -47,5 +47,6 @@ export type { InterruptLines } from "./smmuv3/interrupts.ts";
 export { type Observer, Translation } from "./smmuv3/observer.ts";
 export type { RegisterWriter } from "./smmuv3/mapped_registers.ts";
 export { SmmuV3, type SmmuV3Options, type SmmuV3Snapshot } from "./smmuv3/smmuv3.ts";
+export type { DomainList } from "./smmuv3/translation/domains.ts";
 export type { TlbSnapshot } from "./smmuv3/translation/tlb_snapshot.ts";
 export type { Translator } from "./smmuv3/translation/translate.ts";

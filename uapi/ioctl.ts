@@ -29,9 +29,15 @@ export function ioctl(
   argument: Uint8Array<ArrayBuffer>,
   call: string,
 ): number {
-  const result = libc().ioctl(fd, request, argument);
+  let result = libc().ioctl(fd, request, argument);
   if (result >= 0) return result;
-  const errno = lastErrno();
+  let errno = lastErrno();
+  if (errno === ERRNO.EAGAIN) {
+    // The engine may wait for a lock between our two calls, and leave this behind: the kernel is asked once more.
+    result = libc().ioctl(fd, request, argument);
+    if (result >= 0) return result;
+    errno = lastErrno();
+  }
   throw errno === ERRNO.ENOTTY ? new MissingIoctlError(call) : new SystemError(call, errno);
 }
 

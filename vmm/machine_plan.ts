@@ -19,6 +19,8 @@ export type RegisterChoice = RegisterKind | "auto";
 export interface MachineChoice {
   readonly cpuCount: number;
   readonly memoryMiB: number;
+  /** Whether its memory is of the host's huge pages of 2 MiB. */
+  readonly hugePages?: boolean;
   /** The guest kernel's command line. */
   readonly commandLine: string;
   /** How the disk interrupts. */
@@ -86,6 +88,7 @@ export function planMachine(
       board,
       cpuCount,
       memoryMiB,
+      ...(choice.hugePages ? { hugePages: true } : {}),
       kernelPath: parts.kernel.path,
       initrdPath: parts.initrd,
       commandLine,

@@ -23,11 +23,13 @@ import {
   workingDisk,
 } from "./provision/provision.ts";
 import { EnvironmentError } from "./environment_error.ts";
+import { checkHugePages } from "./huge_pages.ts";
 import { launch, type Machine } from "./qemu/launch.ts";
 import type { MachineEnd } from "./qemu/machine_control.ts";
 import { RuntimeDirectory } from "./qemu/runtime_directory.ts";
 import { hostDevice } from "./vfio/host_device.ts";
 import type { PasidChoice } from "./vfio/pasid_choice.ts";
+import { type Transfer, transfersOf } from "./transfers.ts";
 import { guestWords } from "./trace/guest_words.ts";
 import { Recording, type RecordingChoice } from "./trace/recording.ts";
 
@@ -39,6 +41,8 @@ export interface MicrovmOptions {
   readonly cpuCount: number;
   /** Memory of the guest; 256 MiB are enough for ours. */
   readonly memoryMiB: number;
+  /** Whether its memory is of the host's huge pages of 2 MiB. */
+  readonly hugePages?: boolean;
   /** Added to the guest kernel's command line. */
   readonly append: string;
   /** What our initramfs does: `disk`, `fault`, `bench`, `shell`, `reboot`. */
@@ -73,18 +77,6 @@ export interface MicrovmOptions {
   readonly signal: AbortSignal;
 }
 
-/** Transfers that a guest measured. */
-export type Transfers = readonly { direction: string; bytes: number; seconds: number }[];
-
-/** The transfers in what a guest said. */
-export function transfersOf(events: readonly GuestEvent[]): Transfers {
-  return events.flatMap((event) =>
-    event.kind === "bench"
-      ? [{ direction: event.direction, bytes: event.bytes, seconds: event.seconds }]
-      : []
-  );
-}
-
 /** What came of a run. */
 export interface MicrovmResult {
   /** Every check held. */
@@ -94,7 +86,7 @@ export interface MicrovmResult {
   /** What the device did. */
   readonly summary: Summary;
   /** Transfers that the guest measured. */
-  readonly transfers: Transfers;
+  readonly transfers: readonly Transfer[];
   /** The guest's kernel, as it says it. */
   readonly kernel: string | undefined;
   /** Version of QEMU. */
@@ -128,6 +120,7 @@ interface GuestRun {
 export async function runMicrovm(options: MicrovmOptions): Promise<MicrovmResult> {
   const began = performance.now();
   const { progress, signal } = options;
+  if (options.hugePages) await checkHugePages(options.memoryMiB);
   const parts = await provision({ ...options.parts, progress, signal });
   const provisioned = performance.now();
   using directory = await RuntimeDirectory.make();

@@ -36,3 +36,7 @@ export { DmaWriteMsi, type Outlet } from "./vfio_user/dma_write_msi.ts";
 export { Intx } from "./vfio_user/intx.ts";
 export type { AccessObserver } from "./vfio_user/regions.ts";
 export * from "./vfio_user/server.ts";
+export type { PasidChoice } from "./vfio/pasid_choice.ts";
+export type { MappedRegion } from "./vfio_user/mapped_region.ts";
+export type { Direction, GuestEvent } from "./provision/guest_console.ts";
+export type { Transfer } from "./transfers.ts";

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { Entry, GuestRam } from "../../hw/guest_memory.ts";
+import { Entry, Exchange, GuestRam } from "../../hw/guest_memory.ts";
 
 const BASE = 0x4000_0000;
 
@@ -143,4 +143,38 @@ Deno.test("a fetched entry does not change with memory", () => {
   ram.fetch(BASE, entry);
   first.fill(9);
   assertEquals(entry.bytes[0], 1);
+});
+
+Deno.test("compareExchange() replaces a quad that is as expected, and nothing else", async (t) => {
+  const old = 0x0101_0101_0101_0101n;
+  const cases = [
+    { name: "as expected", gpa: BASE + 8, expected: old, outcome: Exchange.Done },
+    { name: "the last quad", gpa: BASE + 0x1ff8, expected: 2n * old, outcome: Exchange.Done },
+    { name: "low word differs", gpa: BASE, expected: old ^ 1n, outcome: Exchange.Changed },
+    {
+      name: "high word differs",
+      gpa: BASE,
+      expected: old ^ (1n << 63n),
+      outcome: Exchange.Changed,
+    },
+    { name: "read-only", gpa: BASE + 0x2000, expected: 3n * old, outcome: Exchange.Refused },
+    { name: "no RAM", gpa: BASE - 8, expected: 0n, outcome: Exchange.Refused },
+    { name: "not aligned", gpa: BASE + 4, expected: old, outcome: Exchange.Refused },
+  ];
+  for (const { name, gpa, expected, outcome } of cases) {
+    await t.step(name, () => {
+      const { ram, first, second, rom } = machine();
+      const before = [first, second, rom].map((bytes) => bytes.slice());
+      const [was, desired] = [new Entry(8), new Entry(8)];
+      was.quads[0] = expected;
+      desired.quads[0] = 0xfedc_ba98_7654_3210n;
+      assertEquals(ram.compareExchange(gpa, was, desired), outcome);
+      assertEquals(was.quads[0], expected, "what was expected is left alone");
+      if (outcome === Exchange.Done) {
+        const page = gpa < BASE + 0x1000 ? before[0] : before[1];
+        page.set(desired.bytes, gpa % 0x1000);
+      }
+      assertEquals([first, second, rom], before);
+    });
+  }
 });

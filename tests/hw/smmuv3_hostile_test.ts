@@ -5,6 +5,7 @@
  */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import type { GuestMemory } from "../../hw/guest_memory.ts";
+import type { Features } from "../../hw/smmuv3/features.ts";
 import {
   altered,
   CDS,
@@ -48,21 +49,50 @@ const REGISTERS = [
   0x1_00a8,
   0x1_00ac,
 ];
-const OPCODES = [0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x10, 0x11, 0x12, 0x13, 0x22, 0x30, 0x46];
+const OPCODES = [
+  ...[0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x10, 0x11, 0x12, 0x13, 0x20, 0x21, 0x22, 0x23],
+  ...[0x28, 0x2a, 0x30, 0x40, 0x41, 0x44, 0x45, 0x46],
+];
 const PLACES = [CMDQ, EVENTQ, STRTAB, CDS, DATA, RAM, NOWHERE, NOWHERE - 0x1000, 0];
 const TABLE = 0x4030_0000;
+
+function few(random: Random): Partial<Features> {
+  return { ssidSize: random.of([0, 4, 20]), oas: random.of([32, 40, 48]) };
+}
+
+function everything(random: Random): Partial<Features> {
+  return {
+    ssidSize: random.of([4, 20]),
+    oas: random.of([44, 48, 52]),
+    stage2: true,
+    vmid16: random.chance(0.5),
+    hyp: random.chance(0.5),
+    granule16K: true,
+    granule64K: true,
+    vax: true,
+    xnx: true,
+    twoLevelContextTable: true,
+    httu: 2,
+    stallModel: 0,
+    stallMax: 3,
+    ats: true,
+    pri: true,
+  };
+}
 
 /** One guest and what it might do next. */
 class Hostile {
   readonly random: Random;
   readonly guest: Guest;
+  /** Transactions that could wait and have ended. */
+  ended = 0;
 
   constructor(random: Random) {
     this.random = random;
     this.guest = new Guest({
       log2queue: random.below(5),
       log2tlbSets: random.below(3),
-      features: { ssidSize: random.of([0, 4, 20]), oas: random.of([32, 40, 48]) },
+      features: random.chance(0.5) ? few(random) : everything(random),
     });
   }
 
@@ -124,9 +154,27 @@ class Hostile {
     });
     guest.ste(
       streamId,
-      BigInt(cd) | random.of([0b1011n, 0b1001n, 0b0001n]),
-      BigInt(random.below(4)),
+      BigInt(cd) | random.of([0b1011n, 0b1001n, 0b0001n, 0b1101n, 0b1111n, 0b1111n, 0b101011n]) |
+        (BigInt(random.of([0, 0, 2, 20])) << 59n),
+      BigInt(random.below(4)) | (BigInt(random.below(4)) << 30n),
     );
+    const ste = STRTAB + streamId * 64;
+    const start = random.of([[16, 2, 0], [20, 2, 0], [25, 1, 0], [20, 2, 1], [24, 2, 2], [
+      16,
+      3,
+      3,
+    ]]);
+    for (
+      const [high, low, value] of [
+        [143, 128, random.below(4)],
+        [165, 160, start[0]],
+        [167, 166, start[1]],
+        [175, 174, start[2]],
+        [178, 176, random.below(8)],
+        [187, 179, random.of([1, 1, 1, random.below(512)])],
+      ]
+    ) guest.field(ste, high, low, value);
+    guest.field(ste, 243, 196, BigInt(random.of([TABLE, TABLE, NOWHERE])) >> 4n);
     // A table that points at itself, at pages and at nothing.
     for (let i = 0; i < 8; i++) {
       const target = BigInt(random.of([TABLE, TABLE, DATA, NOWHERE])) |
@@ -157,7 +205,9 @@ class Hostile {
     const bytes = new Uint8Array(random.below(0x3000));
     const port = guest.smmu.dma;
     if (random.chance(0.4)) port.read(requester, ...split(iova), bytes);
-    else if (random.chance(0.5)) port.write(requester, ...split(iova), bytes.fill(random.word()));
+    else if (random.chance(0.3)) {
+      guest.smmu.stallablePort().write(requester, ...split(iova), bytes, () => this.ended++);
+    } else if (random.chance(0.5)) port.write(requester, ...split(iova), bytes.fill(random.word()));
     else port.message(requester, ...split(iova), random.word());
   }
 }
@@ -171,6 +221,7 @@ Deno.test("whatever a guest does, the device neither throws nor grows, and can b
       for (let step = 0; step < 600; step++) hostile.step();
       const { tlb } = guest.smmu.translator;
       assert(tlb.count <= tlb.capacity);
+      assert(guest.smmu.translator.tlb.domains.count <= 4096);
       guest.smmu.reset();
       new Uint8Array(guest.memory.buffer).fill(0);
       guest.enable();

@@ -94,8 +94,8 @@ Deno.test("each single bit of a stage 2 STE changes what the manual says, or not
     if (bit === 180) return "event 4"; // S2ENDI
     if (bit === 183 || bit === 184) return "event 4"; // S2HD, S2HA
     if (bit === 185) return "event 4"; // S2S
-    if (bit >= 196 && bit <= 207) return "data 5a"; // S2TTB below its alignment
-    if (bit >= 208 && bit <= 239) return "moved";
+    if (bit >= 196 && bit <= 203) return "data 5a"; // S2TTB below its alignment
+    if (bit >= 204 && bit <= 239) return "moved";
     if (bit >= 240 && bit <= 243) return "event 4"; // S2TTB beyond 48 bits
     return "data 5a";
   };

@@ -56,12 +56,12 @@ Deno.test("the network card and the NVMe disk are each behind a root port of the
   ]);
 });
 
-Deno.test("images stay as they are, and a comma in a path is doubled", () => {
+Deno.test("images that runs share stay as they are, and a comma in a path is doubled", () => {
   const drives = valuesOf(hostVmArguments(PARTS, OUTPUTS, NEW), "-blockdev");
   assertEquals(drives, [
     "driver=raw,node-name=root,read-only=on,file.driver=file,file.filename=/r,,1",
     "driver=raw,node-name=repository,read-only=on,file.driver=file,file.filename=/t",
-    "driver=raw,node-name=nvme,read-only=on,file.driver=file,file.filename=/n",
+    "driver=raw,node-name=nvme,file.driver=file,file.filename=/n",
   ]);
 });
 

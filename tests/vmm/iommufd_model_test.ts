@@ -167,6 +167,32 @@ Deno.test("a copy across areas is there as a whole, or not at all", () => {
   assertEquals(answer(() => model.ioasUnmap(to, 0x1_0000n, 0x2000n)), "ENOENT");
 });
 
+Deno.test("allowed ranges that touch are one, and only they are chosen from", () => {
+  const { model } = made();
+  const ioasId = model.ioasAlloc();
+  const map = (length: bigint): unknown =>
+    answer(() => model.ioasMap({ flags: RW, ioasId, userVa: 0x4000n, length, iova: 0n }));
+  const [low, high] = [{ start: 0x8000n, last: 0x9000n }, { start: 0x9001n, last: 0xbfffn }];
+  model.ioasAllowIovas(ioasId, [high, low]);
+  assertEquals([map(0x3000n), map(0x1000n), map(0x1000n)], [0x8000n, 0xb000n, "ENOSPC"]);
+});
+
+Deno.test("a device whose name has more bits than a StreamID is not found by commands", () => {
+  const { model, device } = made();
+  const ioasId = model.ioasAlloc();
+  const { devId } = device;
+  const hwptId = model.hwptAlloc({ flags: 1, devId, ptId: ioasId, dataType: 0 });
+  const viommuId = model.viommuAlloc({ flags: 0, type: 1, devId, hwptId });
+  const entries = new Uint8Array(16);
+  entries[0] = 6; // CMD_CFGI_CD_ALL of stream 0
+  const call = { hwptId: viommuId, dataType: 1, entryLength: 16, count: 1, entries };
+  const vdevice = model.vdeviceAlloc({ viommuId, devId, virtId: 0x1_0000_0000n });
+  assertEquals(model.hwptInvalidate(call), { errno: 5, handled: 0 });
+  model.destroy(vdevice);
+  model.vdeviceAlloc({ viommuId, devId, virtId: 0n });
+  assertEquals(model.hwptInvalidate(call), { errno: 0, handled: 1 });
+});
+
 Deno.test("options are refused, kept, and change what can be mapped", () => {
   const { model } = made();
   const ioasId = model.ioasAlloc();

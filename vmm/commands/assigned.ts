@@ -2,7 +2,7 @@
  * `vsmmu assigned`: a guest that gets functions of this Arm host, and what came of it.
  * @module
  */
-import { runMicrovm, type Transfers, transfersOf } from "../microvm.ts";
+import { runMicrovm } from "../microvm.ts";
 import { runAccelerated } from "../passthrough/accelerated_guest.ts";
 import { compareTransfers, comparisonLines } from "../passthrough/comparison.ts";
 import {
@@ -18,10 +18,11 @@ import { pseudoRandomBytes } from "../provision/disk.ts";
 import { provision } from "../provision/provision.ts";
 import { endpointSlots } from "../qemu/machine_arguments.ts";
 import { resultLines } from "../report.ts";
+import { type Transfer, transfersOf } from "../transfers.ts";
 import { hostDevice } from "../vfio/host_device.ts";
 import { type Command, EXIT, type Flag, type Io, UsageError, type Values } from "./command.ts";
 import type { PasidChoice } from "../vfio/pasid_choice.ts";
-import { PARTS_FLAGS, partsOf, PASID_FLAG, pasidOf } from "./machine_flags.ts";
+import { HUGE_PAGES_FLAG, PARTS_FLAGS, partsOf, PASID_FLAG, pasidOf } from "./machine_flags.ts";
 import { RECORD_FLAGS, recordingOf } from "./record_flags.ts";
 
 const FAULT_IOVA = 0x1234_5678_0000n;
@@ -106,6 +107,7 @@ export const assigned: Command = {
         "Where the first function's configuration space goes as the guest sees it, for lspci -F",
     },
     ...RECORD_FLAGS,
+    ...HUGE_PAGES_FLAG,
     firmware: { value: "PATH", help: "UEFI for --compare" },
     timeout: { value: "SECONDS", help: "Ends a guest that takes longer; 1200 by default" },
     ...PARTS_FLAGS,
@@ -133,6 +135,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
     parts: partsOf(values),
     cpuCount,
     memoryMiB: MEMORY_MIB,
+    hugePages: values.on("huge-pages"),
     append: `${netWords} ` +
       `vsmmu.iova=0x${FAULT_IOVA.toString(16)} vsmmu.nvme=${mib} vsmmu.config=${first}`,
     actions: [
@@ -190,7 +193,7 @@ async function runPeer(
   values: Values,
   io: Io,
   { work, commandLine, address }: { work: Work; commandLine: string; address: string },
-): Promise<Transfers> {
+): Promise<Transfer[]> {
   const firmwarePath = values.text("firmware");
   if (firmwarePath === undefined) {
     throw new UsageError("Cannot use --compare without --firmware: QEMU's own SMMUv3 wants ACPI");
@@ -206,6 +209,7 @@ async function runPeer(
     commandLine: `console=ttyAMA0 vsmmu.run=net ${commandLine}`,
     cpuCount: work.cpuCount,
     memoryMiB: MEMORY_MIB,
+    hugePages: values.on("huge-pages"),
     address,
     timeoutSeconds: values.integer("timeout", 1200, 1, LONGEST_S),
     console: note,

@@ -2,7 +2,7 @@
  * The same transfers twice, side by side.
  * @module
  */
-import type { Transfers } from "../microvm.ts";
+import type { Transfer } from "../transfers.ts";
 
 /** One of them. */
 export interface ComparedTransfer {
@@ -16,7 +16,10 @@ export interface ComparedTransfer {
 }
 
 /** Compares transfers of the same direction and size. */
-export function compareTransfers(ours: Transfers, peers: Transfers): ComparedTransfer[] {
+export function compareTransfers(
+  ours: readonly Transfer[],
+  peers: readonly Transfer[],
+): ComparedTransfer[] {
   return ours.flatMap(({ direction, bytes, seconds }) => {
     const other = peers.find((peer) => peer.direction === direction && peer.bytes === bytes);
     if (other === undefined) return [];

@@ -100,9 +100,9 @@ export type GuestEvent =
   );
 
 /** Ways of a measured transfer: of a disk, of a network. */
-export type Direction = typeof DIRECTIONS[number];
+export type Direction = "read" | "write" | "receive" | "send";
 
-const DIRECTIONS = ["read", "write", "receive", "send"] as const;
+const DIRECTIONS: readonly Direction[] = ["read", "write", "receive", "send"];
 
 type Body = GuestEvent extends infer Event
   ? Event extends { kind: string } ? Omit<Event, "atSeconds"> : never

@@ -29,8 +29,8 @@ export interface TableRoot {
   readonly tableMask: number;
   /** Bits of a descriptor's low word that are bits 51:48 of an address; 0 where addresses have 48. */
   readonly wideMask: number;
-  /** The highest level at which blocks are, instead of tables. */
-  readonly firstBlockLevel: number;
+  /** log2 of the largest block in bytes. */
+  readonly largestBlock: number;
   /** True when permissions of table descriptors are ignored. CD.HADx. */
   readonly flat: boolean;
 }
@@ -85,7 +85,7 @@ export function tableRoot(choice: TableChoice, oas: number, outputBits: number):
     indexMask: (1 << stride) - 1,
     tableMask: -1 << log2granule,
     wideMask: isWide ? OUTPUT_WIDE_MASK : 0,
-    firstBlockLevel: log2granule === 12 || isWide ? 1 : 2,
+    largestBlock: log2granule + stride * (log2granule === 12 || isWide ? 2 : 1),
     flat,
   };
 }

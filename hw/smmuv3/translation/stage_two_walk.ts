@@ -79,13 +79,12 @@ export class StageTwoWalker {
   #walk(stage2: StageTwo, lo: number, hi: number, needed: number, klass: number): number {
     const { root } = stage2;
     if (!isInRange(root, lo, hi)) return EVENT.F_TRANSLATION;
-    const { stride, indexMask, tableMask, wideMask } = root;
+    const { log2granule, stride, indexMask, tableMask, wideMask } = root;
     const descriptor = this.#descriptor;
     const words = descriptor.words;
     let gpa = root.gpa;
     let shift = root.firstShift;
     let mask = root.firstIndexMask;
-    let level = root.firstLevel;
     for (;;) {
       const index = shift >= 32 ? hi >>> (shift - 32) : (lo >>> shift) | (hi << (32 - shift));
       gpa += (index & mask) * DESCRIPTOR_SIZE;
@@ -95,18 +94,17 @@ export class StageTwoWalker {
       }
       const low = words[0];
       if ((low & VALID) === 0) return EVENT.F_TRANSLATION;
-      if (level === 3 ? (low & TABLE) === 0 : (low & TABLE) === 0 && level < root.firstBlockLevel) {
-        return EVENT.F_TRANSLATION;
-      }
+      const isTable = (low & TABLE) !== 0;
+      const isLast = shift === log2granule;
+      if (isLast ? !isTable : !isTable && shift > root.largestBlock) return EVENT.F_TRANSLATION;
       const outputHi = (words[1] & OUTPUT_HIGH_MASK) | ((low & wideMask) << OUTPUT_WIDE_SHIFT);
       if ((outputHi & stage2.beyondOutput) !== 0) return EVENT.F_ADDR_SIZE;
-      if (level === 3 || (low & TABLE) === 0) {
+      if (isLast || !isTable) {
         return this.#leaf(stage2, gpa, shift, outputHi, lo, hi, needed, klass);
       }
       gpa = outputHi * 0x1_0000_0000 + ((low & tableMask) >>> 0);
       shift -= stride;
       mask = indexMask;
-      level++;
     }
   }
 

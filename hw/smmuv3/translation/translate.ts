@@ -112,14 +112,14 @@ export class Translator {
     const { tlb } = this;
     const needed = permissionsNeeded(access);
     const at = tlb.find(lo, upper, context.domain, context.shared);
-    if (at < 0 || (tlb.permissions(at) & needed) !== needed) {
-      return this.#walk(context, requester, lo, hi, upper, access, needed);
+    if (at >= 0 && (tlb.permissions(at) & needed) === needed) {
+      const offsetMask = tlb.offsetMask(at);
+      this.gpa = tlb.gpa(at) + (lo & offsetMask);
+      this.#offsetMask = offsetMask;
+      this.#observer?.translation(requester, Translation.TlbHit);
+      return 0;
     }
-    const offsetMask = tlb.offsetMask(at);
-    this.gpa = tlb.gpa(at) + (lo & offsetMask);
-    this.#offsetMask = offsetMask;
-    this.#observer?.translation(requester, Translation.TlbHit);
-    return 0;
+    return this.#walk(context, requester, lo, hi, upper, access, needed);
   }
 
   /** Forgets everything cached. */

@@ -69,15 +69,14 @@ export class Walker {
     const upper = (hi >>> 23) & 1;
     const root = context.roots[upper];
     if (root.disabled || !isInRange(root, lo, hi, upper)) return this.#fail(EVENT.F_TRANSLATION);
-    const { stride, indexMask, tableMask, wideMask } = root;
-    const { stage2 } = context;
+    const { log2granule, stride, indexMask, tableMask, wideMask } = root;
+    const { stage2, beyondOutput } = context;
     const memory = this.#memory;
     const descriptor = this.#descriptor;
     const words = descriptor.words;
     let gpa = root.gpa;
     let shift = root.firstShift;
     let mask = root.firstIndexMask;
-    let level = root.firstLevel;
     let tableAttributes = 0;
     for (;;) {
       const index = shift >= 32 ? hi >>> (shift - 32) : (lo >>> shift) | (hi << (32 - shift));
@@ -88,17 +87,16 @@ export class Walker {
       } else if (!memory.fetch(gpa, descriptor)) return this.#abort(gpa);
       const low = words[0];
       if ((low & VALID) === 0) return this.#fail(EVENT.F_TRANSLATION);
-      if (level === 3 || (low & TABLE) === 0) break;
+      if (shift === log2granule || (low & TABLE) === 0) break;
       const high = words[1];
       const outputHi = (high & OUTPUT_HIGH_MASK) | ((low & wideMask) << OUTPUT_WIDE_SHIFT);
-      if ((outputHi & context.beyondOutput) !== 0) return this.#fail(EVENT.F_ADDR_SIZE);
+      if ((outputHi & beyondOutput) !== 0) return this.#fail(EVENT.F_ADDR_SIZE);
       gpa = outputHi * 0x1_0000_0000 + ((low & tableMask) >>> 0);
       tableAttributes |= high;
       shift -= stride;
       mask = indexMask;
-      level++;
     }
-    const event = this.#leaf(context, root, level, shift, tableAttributes, needed);
+    const event = this.#leaf(context, root, shift, tableAttributes, needed);
     if (event > 0) return this.#fail(event);
     if (event === 0 && stage2 === undefined && shift <= LOG2_LARGEST) return 0;
     return this.#finish(event, context, gpa, lo, hi, needed);
@@ -108,14 +106,13 @@ export class Walker {
   #leaf(
     context: Context,
     root: TableRoot,
-    level: number,
     shift: number,
     tableAttributes: number,
     needed: number,
   ): number {
     const low = this.#descriptor.words[0];
     const high = this.#descriptor.words[1];
-    if (!isLeaf(low, level, root.firstBlockLevel)) return EVENT.F_TRANSLATION;
+    if (!isLeaf(low, shift, root)) return EVENT.F_TRANSLATION;
     const outputHi = (high & OUTPUT_HIGH_MASK) | ((low & root.wideMask) << OUTPUT_WIDE_SHIFT);
     if ((outputHi & context.beyondOutput) !== 0) return EVENT.F_ADDR_SIZE;
     let event = 0;
@@ -248,7 +245,7 @@ function isInRange(root: TableRoot, lo: number, hi: number, upper: number): bool
     : hi === extension && (lo ^ extension) >>> root.inputBits === 0;
 }
 
-/** A page at level 3, or a block at a level that has them. */
-function isLeaf(low: number, level: number, firstBlockLevel: number): boolean {
-  return level === 3 ? (low & TABLE) !== 0 : level >= firstBlockLevel;
+/** A page at the last level, or a block at a level that has them. */
+function isLeaf(low: number, shift: number, root: TableRoot): boolean {
+  return shift === root.log2granule ? (low & TABLE) !== 0 : shift <= root.largestBlock;
 }

@@ -158,7 +158,8 @@ export class ArmVsmmu implements DriverViommu {
   }
 
   adopt(device: DriverDevice, virtId: bigint): void {
-    this.#devices.set(virtId & 0xffff_ffffn, device);
+    // A name of more bits than a StreamID has is one that no command can say.
+    this.#devices.set(virtId, device);
   }
 
   forget(device: DriverDevice): void {

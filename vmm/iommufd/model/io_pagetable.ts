@@ -308,7 +308,7 @@ export class IoPagetable {
     if (alignment < this.alignment) refuse(call, ERRNO.EINVAL);
     const inPage = address % PAGE;
     const allowed = this.#allowed.length > 0
-      ? [...this.#allowed].sort((a, b) => a.start < b.start ? -1 : 1)
+      ? merged(this.#allowed)
       : [{ start: PAGE, last: LAST - PAGE }];
     const used: IovaRange[] = [...this.#reserved, ...this.#areas]
       .sort((a, b) => a.start < b.start ? -1 : 1);
@@ -336,6 +336,17 @@ function fit(
 ): bigint | undefined {
   const at = ((start + alignment - 1n) & -alignment) | inPage;
   return at >= last || last - at < length - 1n ? undefined : at;
+}
+
+/** Ranges that do not overlap, ascending, with neighbours as one. */
+function merged(ranges: readonly IovaRange[]): IovaRange[] {
+  const all: IovaRange[] = [];
+  for (const range of [...ranges].sort((a, b) => a.start < b.start ? -1 : 1)) {
+    const before = all.at(-1);
+    if (before === undefined || before.last + 1n !== range.start) all.push(range);
+    else all[all.length - 1] = { start: before.start, last: range.last };
+  }
+  return all;
 }
 
 function overlaps(a: IovaRange, b: IovaRange): boolean {

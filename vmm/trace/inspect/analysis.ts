@@ -19,7 +19,7 @@ export interface Configuration {
   /** Null for transactions without one. */
   readonly substreamId: number | null;
   /** What STE.Config says; `invalid` when it cannot be followed. */
-  readonly mode: "abort" | "bypass" | "stage 1" | "invalid";
+  readonly mode: "abort" | "bypass" | "stage 1" | "stage 2" | "nested" | "invalid";
   /** The STE in words. */
   readonly ste: string;
   /** The CD in words; null when there is none. */

@@ -263,8 +263,9 @@ export function describeSte(words: Uint32Array): string {
   const config = get(words, STE.Config);
   if (config < Config.Bypass) return `abort (Config=${config})`;
   if (config === Config.Bypass) return "bypass (Config=4)";
-  if (config !== Config.Stage1) return `Config=${config}`;
-  return `stage 1, CD at ${hex(getAddress(words, STE.S1ContextPtr))}`;
+  if (config === Config.Stage2) return `stage 2, tables at ${hex(getAddress(words, STE.S2TTB))}`;
+  const stages = config === Config.Stage1 ? "stage 1" : "stage 1 and 2";
+  return `${stages}, CD at ${hex(getAddress(words, STE.S1ContextPtr))}`;
 }
 
 /** A CD in words. */

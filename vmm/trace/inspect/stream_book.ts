@@ -168,5 +168,6 @@ function modeOf(ste: Uint32Array | undefined): Configuration["mode"] {
   if (ste === undefined || get(ste, STE.V) === 0) return "invalid";
   const config = get(ste, STE.Config);
   if (config < Config.Bypass) return "abort";
-  return config === Config.Bypass ? "bypass" : config === Config.Stage1 ? "stage 1" : "invalid";
+  if (config === Config.Bypass) return "bypass";
+  return config === Config.Stage1 ? "stage 1" : config === Config.Stage2 ? "stage 2" : "nested";
 }

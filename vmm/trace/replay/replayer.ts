@@ -207,10 +207,8 @@ export class Replayer {
     this.#expected = operation.out ?? NONE;
     const done = this.#do(operation);
     this.#learnRest();
-    if (done === undefined) {
-      this.#hardware?.forget();
-      return NONE;
-    }
+    if (done === undefined) this.#hardware?.forget();
+    if (done === undefined) return NONE;
     const calls = this.#hardware?.compare(operation.calls) ?? NONE;
     const [expected, got] = done;
     this.#result = got;
