@@ -93,6 +93,8 @@ Deno.test("vsmmu refuses a wrong command line in one line, before it does anythi
     ["microvm --bench-size 12", "Cannot use --bench-size 12: it is a multiple of 8"],
     ["microvm --timeout 0", "Cannot use --timeout 0: it is a whole number from 1 to 86400"],
     ["replay", "Cannot use nothing: it needs FILE"],
+    ["microvm --registers shared", "Cannot use --registers shared: it is trapped"],
+    ["passthrough --registers shared", "Cannot use --registers shared: it is trapped"],
     ["serve --smp 65", "Cannot use --smp 65: it is a whole number from 1 to 64"],
     ["serve --fault", "Cannot use --fault: no such flag"],
     ["serve --payload", "Cannot use --payload without --record"],

@@ -22,7 +22,16 @@ import { type Transfer, transfersOf } from "../transfers.ts";
 import { hostDevice } from "../vfio/host_device.ts";
 import { type Command, EXIT, type Flag, type Io, UsageError, type Values } from "./command.ts";
 import type { PasidChoice } from "../vfio/pasid_choice.ts";
-import { HUGE_PAGES_FLAG, PARTS_FLAGS, partsOf, PASID_FLAG, pasidOf } from "./machine_flags.ts";
+import type { RegisterChoice } from "../machine_plan.ts";
+import {
+  HUGE_PAGES_FLAG,
+  PARTS_FLAGS,
+  partsOf,
+  PASID_FLAG,
+  pasidOf,
+  REGISTERS_FLAG,
+  registersOf,
+} from "./machine_flags.ts";
 import { RECORD_FLAGS, recordingOf } from "./record_flags.ts";
 
 const FAULT_IOVA = 0x1234_5678_0000n;
@@ -45,6 +54,7 @@ export const WORK_FLAGS: Readonly<Record<string, Flag>> = {
   },
   smp: { value: "N", help: "Processors of the guest, 1 to 8; 1 by default" },
   ...PASID_FLAG,
+  ...REGISTERS_FLAG,
   compare: {
     help: "Afterwards QEMU's own accelerated SMMUv3 does the same TCP work, and both are compared",
   },
@@ -64,6 +74,7 @@ export interface Work {
   readonly reboot: boolean;
   readonly fault: boolean;
   readonly pasid: PasidChoice;
+  readonly registers: RegisterChoice;
 }
 
 /** What the flags say about it. Throws `UsageError`. */
@@ -85,6 +96,7 @@ export function workOf(values: Values): Work {
     reboot: values.on("reboot"),
     fault: values.on("fault"),
     pasid: pasidOf(values),
+    registers: registersOf(values),
   };
 }
 
@@ -119,7 +131,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const work = workOf(values);
   const peerIp = values.text("peer") ?? "10.0.9.1";
   const timeoutSeconds = values.integer("timeout", 1200, 1, LONGEST_S);
-  const { kinds, mib, cpuCount, disk, flr, reboot, fault, pasid } = work;
+  const { kinds, mib, cpuCount, disk, flr, reboot, fault, pasid, registers } = work;
   const assign = findFunctions(kinds);
   const card = cardOf(kinds, assign);
   const guestIp = peerIp.replace(/\d+$/, "2");
@@ -152,6 +164,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
     iommufd: "kernel",
     assign,
     pasid,
+    registers,
     judge: (events, summary) => {
       for (const event of events) {
         if (event.kind === "config") config.set(event.bytes, event.offset);

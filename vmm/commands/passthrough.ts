@@ -80,12 +80,15 @@ async function runCommand(values: Values, io: Io): Promise<number> {
 
 /** What the flags say, for the command inside. */
 function insideWords(values: Values): string[] {
-  const { kinds, mib, cpuCount, disk, compare, flr, reboot, fault, pasid } = workOf(values);
+  const { kinds, mib, cpuCount, disk, compare, flr, reboot, fault, pasid, registers } = workOf(
+    values,
+  );
   return [
     `--devices=${kinds.join(",")}`,
     `--mib=${mib}`,
     `--smp=${cpuCount}`,
     `--pasid=${pasid}`,
+    `--registers=${registers}`,
     ...(disk ? ["--virtio-blk"] : []),
     ...(compare ? ["--compare"] : []),
     ...(flr ? ["--flr"] : []),
