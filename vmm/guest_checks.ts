@@ -47,6 +47,7 @@ export function checkGuest(events: readonly GuestEvent[], expected: Expectations
   const checks = [checkProbe(events, expected), checkGroup(events, expected)];
   if (expected.actions.includes("disk")) checks.push(...checkDisk(events, expected));
   if (expected.actions.includes("fault")) checks.push(...checkFault(events, expected));
+  if (expected.actions.includes("renumber")) checks.push(checkMoves(events, expected));
   if (expected.actions.includes("reboot")) checks.push(...checkReboots(events, expected));
   const failure =
     events.flatMap((event) =>
@@ -68,7 +69,8 @@ export function checkGuest(events: readonly GuestEvent[], expected: Expectations
 /** Judges what the device counted. */
 export function checkDevice(summary: Summary, { actions, commandLine }: Expectations): Check[] {
   const events = Object.entries(summary.events).map(([name, count]) => `${count} ${name}`);
-  const wanted = groupType(commandLine) === "identity" ? 0 : times("fault", actions);
+  const faults = groupType(commandLine) === "identity" ? 0 : times("fault", actions);
+  const wanted = faults + times("renumber", actions);
   const total = Object.values(summary.events).reduce((sum, count) => sum + count, 0);
   // Hardware may try a faulting access more than once.
   const isEnough = actions.includes("netfault") ? total > wanted : total === wanted;
@@ -180,16 +182,32 @@ function checkReboots(events: readonly GuestEvent[], { actions }: Expectations):
   }];
 }
 
+/** A stream of which Linux knows nothing has an event for each of its transactions. */
+function checkMoves(events: readonly GuestEvent[], { actions }: Expectations): Check {
+  const moves = events.flatMap((event) => event.kind === "moved" ? [event] : []);
+  const told = events.flatMap((event) => event.kind === "smmuEvent" ? [event.streamId] : []);
+  const seen = moves.map(({ from, to }) => `${from} as ${to}`);
+  return {
+    name: "A function has the StreamID that goes with the number that the guest gave its bus",
+    ok: moves.length === times("renumber", actions) &&
+      moves.every(({ to }) => told.includes(parseInt(to.slice(5, 7), 16) << 8)),
+    seen: `${seen.join("; ") || "no move"}; events of StreamIDs ${
+      told.map(hex).join(", ") || "none"
+    }`,
+  };
+}
+
 function checkFault(events: readonly GuestEvent[], expected: Expectations): Check[] {
   const isIdentity = groupType(expected.commandLine) === "identity";
   const { streamId, iova } = expected.fault;
   const dma = events.find((event) => event.kind === "dma");
-  const event = events.find((event) => event.kind === "smmuEvent");
-  const told = event?.kind === "smmuEvent"
+  const told = events.filter((event) => event.kind === "smmuEvent");
+  const event = told.find((event) => event.streamId === streamId) ?? told[0];
+  const what = event
     ? `type ${hex(event.type)}, StreamID ${hex(event.streamId)}, address ${hex(event.iova)}`
     : "no event";
-  const isRight = event?.kind === "smmuEvent" && event.type === F_TRANSLATION &&
-    event.streamId === streamId && event.iova === iova;
+  const isRight = event?.type === F_TRANSLATION && event.streamId === streamId &&
+    event.iova === iova;
   return [
     {
       name: "The unmapped write was aborted",
@@ -199,7 +217,7 @@ function checkFault(events: readonly GuestEvent[], expected: Expectations): Chec
     ...(isIdentity ? [] : [{
       name: `The guest's kernel printed type 0x10, StreamID ${hex(streamId)}, address ${hex(iova)}`,
       ok: isRight,
-      seen: told,
+      seen: what,
     }]),
   ];
 }

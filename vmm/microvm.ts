@@ -55,6 +55,8 @@ export interface MicrovmOptions {
   readonly registers?: RegisterChoice;
   /** What is behind the SMMU. */
   readonly iommufd: IommufdKind;
+  /** Whether each function is behind a root port of its own, so that the guest numbers the buses. */
+  readonly rootPorts?: boolean;
   /** Functions of the host that the guest gets: character devices of VFIO, or PCI addresses. */
   readonly assign?: readonly string[];
   /** Whether they are shown a PASID capability; `auto` by default. */
@@ -178,6 +180,10 @@ async function runGuest(
     console: options.interactive ? "inherit" : "lines",
     signal,
   });
+  if (options.rootPorts) {
+    const slots = plan.machine.endpoints.map(({ slot }) => slot);
+    devices.follow(() => guest.streamIdsBehind(slots));
+  }
   devices.ended.then((failure) => {
     if (failure !== undefined) progress(failure);
     guest.stop();
@@ -193,6 +199,8 @@ async function runGuest(
 function commandLineOf({ actions, benchMiB, append }: MicrovmOptions): string {
   const words = ["console=ttyAMA0", `vsmmu.run=${actions.join(",")}`];
   if (actions.includes("fault")) words.push(`vsmmu.iova=0x${FAULT_IOVA.toString(16)}`);
+  // It looks at a bus that Linux does not know, past Linux.
+  if (actions.includes("renumber")) words.push("iomem=relaxed");
   if (actions.includes("bench")) words.push(`vsmmu.mib=${benchMiB}`);
   if (append !== "") words.push(append);
   return words.join(" ");

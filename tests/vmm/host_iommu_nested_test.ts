@@ -73,9 +73,9 @@ Deno.test("a stream that moves aborts, and has its new StreamID when it is used 
   const { host, log, take } = hosted();
   host.setStream(8, NESTED, ste(0x4020_000b));
   take();
-  assertEquals(host.move(8, 16), "StreamID 0x10 is that of vfio1");
-  assertEquals(host.move(9, 17), "No device has StreamID 0x9");
-  assertEquals(host.move(8, 24), undefined);
+  assertEquals(host.move([[8, 16]]), "StreamID 0x10 is that of vfio1");
+  assertEquals(host.move([[9, 17]]), "No device has StreamID 0x9");
+  assertEquals(host.move([[8, 24]]), undefined);
   assertEquals(take(), ["attach", "destroy", "destroy"]);
   assertEquals(host.streamIds, [16, 24]);
   host.setStream(8, BYPASS, ste(0));
