@@ -6,7 +6,7 @@ import { EventFd } from "../uapi/eventfd.ts";
 import { Counters } from "./counters.ts";
 import { UNPLACED } from "./endpoint_places.ts";
 import { EnvironmentError } from "./environment_error.ts";
-import type { DeviceConfiguration } from "./machine.ts";
+import type { DeviceConfiguration } from "./device_configuration.ts";
 
 /** What the main thread tells the device thread, once. */
 export interface ThreadStart {

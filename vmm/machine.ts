@@ -14,7 +14,7 @@ import { SmmuV3 } from "../hw/smmuv3/smmuv3.ts";
 import { ERRNO } from "../uapi/errno.ts";
 import type { Poller } from "../uapi/poll.ts";
 import type { Counters } from "./counters.ts";
-import { type RegisterKind, RegisterPage } from "./register_page.ts";
+import type { DeviceConfiguration, EndpointConfiguration } from "./device_configuration.ts";
 import { EmbeddedIommu } from "./embedded_iommu.ts";
 import { EnvironmentError } from "./environment_error.ts";
 import { FileBlockStore } from "./file_block_store.ts";
@@ -25,82 +25,21 @@ import type { Source } from "./iommufd/model/area.ts";
 import { DeferredWork } from "./deferred_work.ts";
 import { EndpointPlaces } from "./endpoint_places.ts";
 import type { StreamMove } from "./host_iommu/nested.ts";
+import { RegisterPage } from "./register_page.ts";
 import { startRecording } from "./start_recording.ts";
 import type { Recorder } from "./trace/recorder.ts";
 import { AssignedFunction } from "./vfio/assigned_function.ts";
-import { decidePasid, type PasidChoice } from "./vfio/pasid_choice.ts";
+import { decidePasid } from "./vfio/pasid_choice.ts";
 import { DmaWriteMsi } from "./vfio_user/dma_write_msi.ts";
 import { Intx } from "./vfio_user/intx.ts";
-import { WatchedRegisters } from "./watched_registers.ts";
 import { LineLimiter, type LineLimits } from "./vfio_user/line_limiter.ts";
 import {
   type VfioUserObserver,
   VfioUserServer,
   type VfioUserServerOptions,
 } from "./vfio_user/server.ts";
-
-/** Which iommufd is behind the SMMU. */
-export type IommufdKind = "model" | "kernel" | "none";
-
-/** How an endpoint interrupts. */
-export type InterruptKind = "msix" | "intx";
-
-/** An endpoint behind the SMMU. */
-export type EndpointConfiguration =
-  & {
-    /** Where its vfio-user server listens. */
-    readonly socketPath: string;
-    /** Its StreamID. */
-    readonly streamId: number;
-    /** Whether the guest chooses the number of its bus, and by it the StreamID; until it does, it has the one here. */
-    readonly behindPort?: boolean;
-  }
-  & (
-    | {
-      readonly kind: "virtio-blk";
-      /** Path of a raw image. */
-      readonly imagePath: string;
-      readonly readOnly?: boolean;
-      readonly interrupts: InterruptKind;
-    }
-    | { readonly kind: "dma-test" }
-    | {
-      readonly kind: "vfio";
-      /** Character device of a function of the host; wants the kernel's iommufd. */
-      readonly devicePath: string;
-      /** Whether the guest is shown a PASID capability; `auto` by default. */
-      readonly pasid?: PasidChoice;
-    }
-  );
-
-/** Devices to be served. Plain data: it crosses threads. */
-export interface DeviceConfiguration {
-  /** Where the vfio-user server of the function that carries the SMMU listens; in a private directory, as all sockets. */
-  readonly smmuSocketPath: string;
-  /** Choices among the features of the SMMU. */
-  readonly features?: Partial<Features>;
-  /**
-   * To whom the SMMU hands its tables: an iommufd in this process, that of the kernel for the functions of the host, or
-   * nobody. It translates itself for the other endpoints.
-   */
-  readonly iommufd?: IommufdKind;
-  /** How software reaches the registers; `trapped` by default. */
-  readonly registers?: RegisterKind;
-  /** Where what passes its doors is recorded. */
-  readonly recording?: RecordingConfiguration;
-  /** What is behind it. */
-  readonly endpoints: readonly EndpointConfiguration[];
-}
-
-/** Where a recording goes. */
-export interface RecordingConfiguration {
-  /** Memory of the `TextRing`. */
-  readonly ring: SharedArrayBuffer;
-  /** What the header says of the guest. */
-  readonly guest: Readonly<Record<string, string>>;
-  /** Payload too. */
-  readonly payload: boolean;
-}
+import { WatchedRegisters } from "./watched_registers.ts";
+import type { Watched } from "./watcher.ts";
 
 /** What the devices need of their thread. */
 export interface DeviceSurroundings {
@@ -133,8 +72,7 @@ export class DeviceMachine implements Disposable {
   readonly #hardware: Hardware | undefined;
   readonly #places: EndpointPlaces;
   readonly #stack = new DisposableStack();
-  /** What the thread is to look at, where registers are memory. */
-  watched: WatchedRegisters | undefined;
+  #watched: Watched | undefined;
 
   /** Throws `SystemError` for a socket or image that cannot be opened, `RangeError` for features that cannot be. */
   constructor(configuration: DeviceConfiguration, surroundings: DeviceSurroundings) {
@@ -167,6 +105,11 @@ export class DeviceMachine implements Disposable {
   /** The StreamIDs of the endpoints by their order, as the guest has them now; `UNPLACED` where nobody knows better. */
   place(streamIds: ArrayLike<number>): void {
     this.#places.place(streamIds);
+  }
+
+  /** What the thread is to look at, where registers are memory. */
+  get watched(): Watched | undefined {
+    return this.#watched;
   }
 
   /** Ends all connections, and removes the sockets. */
@@ -284,7 +227,7 @@ export class DeviceMachine implements Disposable {
         barWrite: (_bar, offset) => counters.access(true, offset),
       },
     );
-    if (page !== undefined) this.watched = new WatchedRegisters(smmu, device, server, counters);
+    if (page !== undefined) this.#watched = new WatchedRegisters(smmu, device, server, counters);
     return smmu;
   }
 

@@ -3,7 +3,7 @@
  * @module
  */
 import type { Features } from "../hw/smmuv3/features.ts";
-import type { DeviceConfiguration, InterruptKind, IommufdKind } from "./machine.ts";
+import type { DeviceConfiguration, InterruptKind, IommufdKind } from "./device_configuration.ts";
 import type { Provisioned } from "./provision/provision.ts";
 import type { RegisterKind } from "./register_page.ts";
 import { type Board, chooseBoard } from "./qemu/board.ts";

@@ -12,7 +12,7 @@ import {
   checkOutput,
   type Expectations,
 } from "./guest_checks.ts";
-import type { InterruptKind, IommufdKind } from "./machine.ts";
+import type { InterruptKind, IommufdKind } from "./device_configuration.ts";
 import { type MachinePlan, planMachine, type RegisterChoice } from "./machine_plan.ts";
 import { checkFileSystem, readBack } from "./provision/disk.ts";
 import { GuestConsole, type GuestEvent } from "./provision/guest_console.ts";

@@ -5,7 +5,7 @@
 import type { Features } from "../hw/smmuv3/features.ts";
 import type { HostIdentity } from "./host_iommu/host_identity.ts";
 import { goodHost } from "./iommufd/model/arm_smmuv3.ts";
-import type { DeviceConfiguration } from "./machine.ts";
+import type { DeviceConfiguration } from "./device_configuration.ts";
 import { type TraceHeader, VERSION } from "./trace/format.ts";
 import { Recorder } from "./trace/recorder.ts";
 import { TextRing } from "./trace/ring.ts";

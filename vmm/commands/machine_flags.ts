@@ -2,7 +2,7 @@
  * Flags that all commands with a machine have.
  * @module
  */
-import type { InterruptKind, IommufdKind } from "../machine.ts";
+import type { InterruptKind, IommufdKind } from "../device_configuration.ts";
 import type { RegisterChoice } from "../machine_plan.ts";
 import type { ProvisionOptions } from "../provision/provision.ts";
 import type { PasidChoice } from "../vfio/pasid_choice.ts";
