@@ -70,11 +70,9 @@ export function planMachine(
   const iommufd = assign.length > 0 ? "kernel" : choice.iommufd;
   const board = chooseBoard(cpuCount);
   const registers = chooseRegisters(choice.registers ?? "trapped", board, features);
-  const places = endpointSlots(2 + assign.length).map((slot, at) => ({
-    slot,
-    behindPort,
-    ...(behindPort ? place(1 + at, 0) : place(0, slot)),
-  }));
+  const slots = endpointSlots(2 + assign.length);
+  const places = endpointPlaces(2 + assign.length, behindPort)
+    .map((place, at) => ({ ...place, slot: slots[at], behindPort }));
   const disk = { socketPath: directory.file("disk.sock"), ...places[0] };
   const dmaTest = { socketPath: directory.file("dma.sock"), ...places[1] };
   const assigned = assign.map(({ devicePath, msiWindow }, i) => ({
@@ -127,6 +125,12 @@ function chooseRegisters(
 ): RegisterKind {
   if (choice !== "auto") return choice;
   return accelerator === "tcg" && (features?.msi ?? true) ? "mapped" : "trapped";
+}
+
+/** Where the first `count` endpoints of a machine are; behind root ports, where Linux puts them at first. */
+export function endpointPlaces(count: number, behindPort: boolean): Place[] {
+  const slots = endpointSlots(count);
+  return slots.map((slot, at) => behindPort ? place(1 + at, 0) : place(0, slot));
 }
 
 function place(bus: number, slot: number): Place {

@@ -85,6 +85,19 @@ Deno.test("a stream that moves aborts, and has its new StreamID when it is used 
   assertEquals(log, []);
 });
 
+Deno.test("streams that take each other's StreamIDs give them up before they take one", () => {
+  const { host, log, take } = hosted();
+  take();
+  assertEquals(host.move([[8, 16], [16, 8]]), undefined);
+  assertEquals(take(), ["destroy", "destroy"]);
+  assertEquals(host.streamIds, [8, 16]);
+  host.setStream(8, NESTED, ste(0x4020_000b));
+  host.setStream(16, BYPASS, ste(0b1001));
+  assertEquals(take(), ["vdeviceAlloc", "hwptAlloc", "attach", "vdeviceAlloc", "attach"]);
+  assertEquals(host.move([[8, 24], [16, 24]]), "StreamID 0x18 is that of vfio1");
+  assertEquals([host.streamIds, take(), log], [[8, 16], [], []]);
+});
+
 Deno.test("a refused constructor throws and leaves nothing", () => {
   for (let nth = 2;; nth++) {
     const plain = new PlainIommufd();
