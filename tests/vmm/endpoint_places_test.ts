@@ -3,7 +3,9 @@ import { EndpointPlaces, UNPLACED } from "../../vmm/endpoint_places.ts";
 import type { StreamMove } from "../../vmm/host_iommu/nested.ts";
 import { streamIdBehind } from "../../vmm/qemu/root_port.ts";
 
-function places({ refuses = false } = {}) {
+function places(
+  { refuses = false } = {},
+): { places: EndpointPlaces; log: unknown[]; ids: () => number[] } {
   const log: unknown[] = [];
   const places = new EndpointPlaces({
     ask: () => void log.push("ask"),
