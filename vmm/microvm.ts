@@ -23,6 +23,7 @@ import {
   workingDisk,
 } from "./provision/provision.ts";
 import { EnvironmentError } from "./environment_error.ts";
+import { commandLineOf, FAULT_IOVA } from "./guest_command_line.ts";
 import { checkHugePages } from "./huge_pages.ts";
 import { launch, type Machine } from "./qemu/launch.ts";
 import type { MachineEnd } from "./qemu/machine_control.ts";
@@ -101,8 +102,6 @@ export interface MicrovmResult {
 
 /** How long a kernel that panics may go on printing why. */
 const PANIC_MS = 1000;
-/** Where the fault has the DMA test device write. */
-const FAULT_IOVA = 0x1234_5678_0000n;
 
 /** What was seen of a guest. */
 interface GuestRun {
@@ -194,16 +193,6 @@ async function runGuest(
   const recordingFailure = await recording?.finish();
   signal.throwIfAborted();
   return { events, end, summary, reboots: guest.reboots, recordingFailure };
-}
-
-function commandLineOf({ actions, benchMiB, append }: MicrovmOptions): string {
-  const words = ["console=ttyAMA0", `vsmmu.run=${actions.join(",")}`];
-  if (actions.includes("fault")) words.push(`vsmmu.iova=0x${FAULT_IOVA.toString(16)}`);
-  // It looks at a bus that Linux does not know, past Linux.
-  if (actions.includes("renumber")) words.push("iomem=relaxed");
-  if (actions.includes("bench")) words.push(`vsmmu.mib=${benchMiB}`);
-  if (append !== "") words.push(append);
-  return words.join(" ");
 }
 
 /** Reads the console until the machine ends, its kernel panics, or its time is over. */

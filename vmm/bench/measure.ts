@@ -25,5 +25,5 @@ export function describeMeasure(measure: Measure): string {
     : ` against ${yardstick.toFixed(1)}: ${ratio.toFixed(2)}`;
   const measured = `${value.toFixed(1)} ${unit}${against}`;
   const judged = aim === undefined ? "" : `${aim}: ${isWithin ? "yes" : "NO"}`;
-  return `${name.padEnd(44)} ${measured.padEnd(36)} ${judged}`.trimEnd();
+  return `${name.padEnd(50)} ${measured.padEnd(36)} ${judged}`.trimEnd();
 }

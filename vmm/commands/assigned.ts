@@ -22,12 +22,15 @@ import { type Transfer, transfersOf } from "../transfers.ts";
 import { hostDevice } from "../vfio/host_device.ts";
 import { type Command, EXIT, type Flag, type Io, UsageError, type Values } from "./command.ts";
 import type { PasidChoice } from "../vfio/pasid_choice.ts";
+import type { RegisterChoice } from "../machine_plan.ts";
 import {
   HUGE_PAGES_FLAG,
   PARTS_FLAGS,
   partsOf,
   PASID_FLAG,
   pasidOf,
+  REGISTERS_FLAG,
+  registersOf,
   ROOT_PORTS_FLAG,
 } from "./machine_flags.ts";
 import { RECORD_FLAGS, recordingOf } from "./record_flags.ts";
@@ -52,6 +55,7 @@ export const WORK_FLAGS: Readonly<Record<string, Flag>> = {
   },
   smp: { value: "N", help: "Processors of the guest, 1 to 8; 1 by default" },
   ...PASID_FLAG,
+  ...REGISTERS_FLAG,
   compare: {
     help: "Afterwards QEMU's own accelerated SMMUv3 does the same TCP work, and both are compared",
   },
@@ -73,6 +77,7 @@ export interface Work {
   readonly fault: boolean;
   readonly rootPorts: boolean;
   readonly pasid: PasidChoice;
+  readonly registers: RegisterChoice;
 }
 
 /** What the flags say about it. Throws `UsageError`. */
@@ -95,6 +100,7 @@ export function workOf(values: Values): Work {
     fault: values.on("fault"),
     rootPorts: values.on("root-ports"),
     pasid: pasidOf(values),
+    registers: registersOf(values),
   };
 }
 
@@ -129,7 +135,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const work = workOf(values);
   const peerIp = values.text("peer") ?? "10.0.9.1";
   const timeoutSeconds = values.integer("timeout", 1200, 1, LONGEST_S);
-  const { kinds, mib, cpuCount, disk, flr, reboot, fault, rootPorts, pasid } = work;
+  const { kinds, mib, cpuCount, disk, flr, reboot, fault, rootPorts, pasid, registers } = work;
   const assign = findFunctions(kinds);
   const guestIp = peerIp.replace(/\d+$/, "2");
   using peer = await Peer.listen(peerIp, pseudoRandomBytes(mib << 20, SEED));
@@ -163,6 +169,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
     assign,
     rootPorts,
     pasid,
+    registers,
     judge: (events, summary) => {
       for (const event of events) {
         if (event.kind === "config") config.set(event.bytes, event.offset);

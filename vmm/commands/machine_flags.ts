@@ -38,6 +38,20 @@ export function pasidOf(values: Values): PasidChoice {
   return values.choice("pasid", "auto", ["auto", "off", "force"]);
 }
 
+/** How the guest reaches the registers of the SMMU. */
+export const REGISTERS_FLAG: Readonly<Record<string, Flag>> = {
+  registers: {
+    value: "KIND",
+    help:
+      "How the guest reaches the SMMU's registers: trapped (default), mapped for memory without traps, or auto",
+  },
+};
+
+/** What the flag says. Throws `UsageError`. */
+export function registersOf(values: Values): RegisterChoice {
+  return values.choice("registers", "trapped", ["trapped", "mapped", "auto"]);
+}
+
 /** What the guest's memory is of. */
 export const HUGE_PAGES_FLAG: Readonly<Record<string, Flag>> = {
   "huge-pages": { help: "The guest's memory is of the host's huge pages of 2 MiB" },
@@ -63,11 +77,7 @@ export const GUEST_FLAGS: Readonly<Record<string, Flag>> = {
     help:
       "What is behind the SMMU: model (default), an iommufd in this process that uses the guest's tables, or none",
   },
-  registers: {
-    value: "KIND",
-    help:
-      "How the guest reaches the SMMU's registers: trapped (default), mapped for memory without traps, or auto",
-  },
+  ...REGISTERS_FLAG,
   assign: {
     value: "DEVICE,…",
     help:
@@ -115,7 +125,7 @@ export function guestOf(values: Values): Guest {
     append: values.text("append") ?? "",
     interrupts: values.choice("interrupts", "msix", ["msix", "intx"]),
     iommufd: values.choice("iommufd", "model", ["model", "none"]),
-    registers: values.choice("registers", "trapped", ["trapped", "mapped", "auto"]),
+    registers: registersOf(values),
     assign: (values.text("assign") ?? "").split(",").filter((path) => path !== ""),
     rootPorts: values.on("root-ports"),
     pasid: pasidOf(values),

@@ -80,14 +80,16 @@ async function runCommand(values: Values, io: Io): Promise<number> {
 
 /** What the flags say, for the command inside. */
 function insideWords(values: Values): string[] {
-  const { kinds, mib, cpuCount, disk, compare, flr, reboot, fault, rootPorts, pasid } = workOf(
-    values,
-  );
+  const { kinds, mib, cpuCount, disk, compare, flr, reboot, fault, rootPorts, pasid, registers } =
+    workOf(
+      values,
+    );
   return [
     `--devices=${kinds.join(",")}`,
     `--mib=${mib}`,
     `--smp=${cpuCount}`,
     `--pasid=${pasid}`,
+    `--registers=${registers}`,
     ...(disk ? ["--virtio-blk"] : []),
     ...(compare ? ["--compare"] : []),
     ...(flr ? ["--flr"] : []),
