@@ -19,6 +19,8 @@ export type EndpointConfiguration =
     readonly socketPath: string;
     /** Its StreamID. */
     readonly streamId: number;
+    /** Whether the guest chooses the number of its bus, and by it the StreamID; until it does, it has the one here. */
+    readonly behindPort?: boolean;
   }
   & (
     | {

@@ -23,6 +23,8 @@ import { KernelIommu, offerOf } from "./kernel_iommu.ts";
 import type { IommufdObserver } from "./iommufd/observed.ts";
 import type { Source } from "./iommufd/model/area.ts";
 import { DeferredWork } from "./deferred_work.ts";
+import { EndpointPlaces } from "./endpoint_places.ts";
+import type { StreamMove } from "./host_iommu/nested.ts";
 import { RegisterPage } from "./register_page.ts";
 import { startRecording } from "./start_recording.ts";
 import type { Recorder } from "./trace/recorder.ts";
@@ -47,6 +49,8 @@ export interface DeviceSurroundings {
   readonly counters: Counters;
   /** Takes one line for people. */
   readonly log: (line: string) => void;
+  /** Asks for the StreamIDs of the endpoints; `DeviceMachine.place()` is the answer. */
+  readonly ask: () => void;
 }
 
 const LOG2_TLB_SETS = 10;
@@ -66,6 +70,7 @@ export class DeviceMachine implements Disposable {
   #recorder: Recorder | undefined;
   readonly #smmu: SmmuV3;
   readonly #hardware: Hardware | undefined;
+  readonly #places: EndpointPlaces;
   readonly #stack = new DisposableStack();
   #watched: Watched | undefined;
 
@@ -91,8 +96,15 @@ export class DeviceMachine implements Disposable {
     };
     const isStarted = configuration.iommufd !== "none" && this.#recorder !== undefined;
     [this.#smmu, this.#hardware] = isStarted ? this.#recorder!.start(make) : make();
+    const move = (moves: readonly StreamMove[]): boolean => this.#move(moves);
+    this.#places = new EndpointPlaces({ ask: surroundings.ask, move });
     for (const endpoint of configuration.endpoints) this.#makeEndpoint(endpoint, stack);
     this.#stack = stack.move();
+  }
+
+  /** The StreamIDs of the endpoints by their order, as the guest has them now; `UNPLACED` where nobody knows better. */
+  place(streamIds: ArrayLike<number>): void {
+    this.#places.place(streamIds);
   }
 
   /** What the thread is to look at, where registers are memory. */
@@ -103,6 +115,22 @@ export class DeviceMachine implements Disposable {
   /** Ends all connections, and removes the sockets. */
   [Symbol.dispose](): void {
     this.#stack[Symbol.dispose]();
+  }
+
+  /** Those of the hardware have other StreamIDs, unless two would have the same. */
+  #move(moves: readonly StreamMove[]): boolean {
+    const hardware = this.#hardware;
+    if (hardware === undefined) return true;
+    const { log } = this.#surroundings;
+    let refusal: string | undefined;
+    const tell = (moves: readonly StreamMove[]): void => {
+      refusal = hardware.move(moves);
+      this.#smmu.refreshHost();
+    };
+    const known = hardware.host.streamIds;
+    (this.#recorder?.moves(tell) ?? tell)(moves.filter(([from]) => known.includes(from)));
+    if (refusal !== undefined) log(`Endpoints keep their StreamIDs: ${refusal}`);
+    return refusal === undefined;
   }
 
   /** What an iommufd is asked is counted and recorded. */
@@ -206,20 +234,23 @@ export class DeviceMachine implements Disposable {
   #makeEndpoint(endpoint: EndpointConfiguration, stack: DisposableStack): void {
     const intx = new Intx();
     const msi = new DmaWriteMsi();
-    const requester: Requester = { streamId: endpoint.streamId, substreamId: -1 };
+    const requester = this.#places.add(endpoint.streamId);
+    const observer: VfioUserObserver = endpoint.behindPort
+      ? { configAccess: (isWrite, offset) => isWrite || offset > 0 || this.#places.seen() }
+      : {};
     const messages = this.#recorder?.msi(msi) ?? msi;
     const port = this.#hardware?.port(endpoint.streamId, messages) ?? this.#smmu.port(messages);
     const dma = this.#recorder?.dma(port) ?? port;
     if (endpoint.kind === "vfio") {
       const assigned = this.#makeAssigned(endpoint, requester, dma, intx, stack);
       const { mapped } = assigned;
-      this.#serve(assigned, endpoint.socketPath, { intx, msi, mapped }, stack);
+      this.#serve(assigned, endpoint.socketPath, { intx, msi, mapped }, stack, observer);
       return;
     }
     const pci = endpoint.kind === "virtio-blk"
       ? this.#makeDisk(endpoint, requester, dma, intx, stack)
       : new DmaTestDevice({ requester, dma, memory: this.#ram });
-    this.#serve(pci, endpoint.socketPath, { intx, msi }, stack);
+    this.#serve(pci, endpoint.socketPath, { intx, msi }, stack, observer);
   }
 
   #makeAssigned(

@@ -30,13 +30,15 @@ export interface MachineChoice {
   readonly registers?: RegisterChoice;
   /** What is behind the SMMU. */
   readonly iommufd: IommufdKind;
+  /** Whether each endpoint is behind a root port of its own, so that the guest numbers the buses. */
+  readonly rootPorts?: boolean;
   /** Functions of the host that the guest gets; with any, the kernel's iommufd is behind the SMMU. */
   readonly assign?: readonly HostDevice[];
   /** Whether they are shown a PASID capability; `auto` by default. */
   readonly pasid?: PasidChoice;
 }
 
-/** Where an endpoint is for the guest. */
+/** Where an endpoint is for the guest; behind a root port, where Linux puts it at first. */
 export interface Place {
   /** Its PCI address, such as `0000:00:01.0`. */
   readonly address: string;
@@ -64,23 +66,21 @@ export function planMachine(
 ): MachinePlan {
   const { cpuCount, memoryMiB, commandLine, interrupts, features, assign = [], pasid = "auto" } =
     choice;
+  const behindPort = choice.rootPorts ?? false;
   const iommufd = assign.length > 0 ? "kernel" : choice.iommufd;
   const board = chooseBoard(cpuCount);
   const registers = chooseRegisters(choice.registers ?? "trapped", board, features);
-  const [diskSlot, dmaTestSlot, ...slots] = endpointSlots(2 + assign.length);
-  const disk = { slot: diskSlot, socketPath: directory.file("disk.sock"), ...place(diskSlot) };
-  const dmaTest = {
-    slot: dmaTestSlot,
-    socketPath: directory.file("dma.sock"),
-    ...place(dmaTestSlot),
-  };
+  const slots = endpointSlots(2 + assign.length);
+  const places = endpointPlaces(2 + assign.length, behindPort)
+    .map((place, at) => ({ ...place, slot: slots[at], behindPort }));
+  const disk = { socketPath: directory.file("disk.sock"), ...places[0] };
+  const dmaTest = { socketPath: directory.file("dma.sock"), ...places[1] };
   const assigned = assign.map(({ devicePath, msiWindow }, i) => ({
     devicePath,
     // What the device writes there passes the guest's stage 1 first.
     ...(msiWindow ? { direct: msiWindow } : {}),
-    slot: slots[i],
     socketPath: directory.file(`vfio${i}.sock`),
-    ...place(slots[i]),
+    ...places[2 + i],
   }));
   const smmuSocketPath = directory.file("smmu.sock");
   return {
@@ -102,10 +102,10 @@ export function planMachine(
       registers,
       ...(features ? { features } : {}),
       endpoints: [
-        { ...disk, kind: "virtio-blk", imagePath, interrupts },
-        { ...dmaTest, kind: "dma-test" },
+        { ...disk, kind: "virtio-blk" as const, imagePath, interrupts },
+        { ...dmaTest, kind: "dma-test" as const },
         ...assigned.map((one) => ({ ...one, kind: "vfio" as const, pasid })),
-      ],
+      ].map((one) => behindPort ? { ...one, streamId: place(0, one.slot).streamId } : one),
     },
     disk,
     dmaTest,
@@ -127,7 +127,13 @@ function chooseRegisters(
   return accelerator === "tcg" && (features?.msi ?? true) ? "mapped" : "trapped";
 }
 
-function place(slot: number): Place {
-  const hex = slot.toString(16).padStart(2, "0");
-  return { address: `0000:00:${hex}.0`, streamId: slot * 8 };
+/** Where the first `count` endpoints of a machine are; behind root ports, where Linux puts them at first. */
+export function endpointPlaces(count: number, behindPort: boolean): Place[] {
+  const slots = endpointSlots(count);
+  return slots.map((slot, at) => behindPort ? place(1 + at, 0) : place(0, slot));
+}
+
+function place(bus: number, slot: number): Place {
+  const [b, s] = [bus, slot].map((number) => number.toString(16).padStart(2, "0"));
+  return { address: `0000:${b}:${s}.0`, streamId: bus << 8 | slot << 3 };
 }

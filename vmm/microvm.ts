@@ -56,6 +56,8 @@ export interface MicrovmOptions {
   readonly registers?: RegisterChoice;
   /** What is behind the SMMU. */
   readonly iommufd: IommufdKind;
+  /** Whether each function is behind a root port of its own, so that the guest numbers the buses. */
+  readonly rootPorts?: boolean;
   /** Functions of the host that the guest gets: character devices of VFIO, or PCI addresses. */
   readonly assign?: readonly string[];
   /** Whether they are shown a PASID capability; `auto` by default. */
@@ -177,6 +179,10 @@ async function runGuest(
     console: options.interactive ? "inherit" : "lines",
     signal,
   });
+  if (options.rootPorts) {
+    const slots = plan.machine.endpoints.map(({ slot }) => slot);
+    devices.follow(() => guest.streamIdsBehind(slots));
+  }
   devices.ended.then((failure) => {
     if (failure !== undefined) progress(failure);
     guest.stop();

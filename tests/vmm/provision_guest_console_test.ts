@@ -57,6 +57,10 @@ Deno.test("GuestConsole reads each line of our /init", async (t) => {
       event: { kind: "interrupts", address: "0000:00:04.0", vectors: 3, count: 761 },
     },
     {
+      line: "moved 0000:01:00.0 0000:03:00.0",
+      event: { kind: "moved", from: "0000:01:00.0", to: "0000:03:00.0" },
+    },
+    {
       line: "config 0000:00:04.0 0001a0 1b 00 01 00 04 08 00 00",
       event: {
         kind: "config",

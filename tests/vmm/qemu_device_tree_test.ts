@@ -84,7 +84,7 @@ Deno.test("smmuSource() describes the SMMU and takes its address out of the wind
       "reg = <0 0x3ee00000 0 0x20000>;",
       "interrupts = <0 6 1>;",
       "bus-range = <0 0x7f>;",
-      "iommu-map = <0 &smmu 0 0x8000>;",
+      "iommu-map = <0x0 &smmu 0x0 0x8000>;",
       "0x2000000 0x0 0x10000000 0x0 0x10000000 0x0 0x2ee00000 0x3000000",
     ]
   ) assertStringIncludes(source, line);
@@ -100,6 +100,22 @@ Deno.test("smmuSource() says where messages go, for Linux to prefer them to the 
   const { source } = smmuSource(parsePciHost(QEMU), "tcg", [], true);
   assertStringIncludes(source, 'interrupt-names = "eventq"; msi-parent = <0x8004>;');
   assertEquals(smmuSource(parsePciHost(QEMU), "tcg").source.includes("msi-parent"), false);
+});
+
+Deno.test("smmuSource() keeps root ports out of the SMMU, and finds functions behind them", () => {
+  const direct = { base: 0x800_0000, sizeBytes: 0x10_0000 };
+  const endpoint = { slot: 4, socketPath: "", direct };
+  const of = (behindPort: boolean): string[] =>
+    smmuSource(parsePciHost(QEMU), "tcg", [{ ...endpoint, behindPort }]).source
+      .split("\n").map((line) => line.trim());
+  const [alone, behind] = [of(false), of(true)];
+  assertEquals(alone.includes("iommu-map = <0x0 &smmu 0x0 0x8000>;"), true);
+  assertEquals(behind.includes("iommu-map = <0x100 &smmu 0x100 0x7f00>;"), true);
+  const at = (lines: readonly string[], line: string): number => lines.indexOf(line);
+  assertEquals(at(alone, "function4: pci@4,0 {") > 0, true);
+  assertEquals(at(alone, "pci@4,0 {"), -1);
+  assertEquals(at(behind, "function4: pci@0,0 {") > at(behind, "pci@4,0 {"), true);
+  assertEquals(at(behind, "pci@4,0 {") > 0, true);
 });
 
 const parts = provisioned();

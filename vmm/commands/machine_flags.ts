@@ -57,6 +57,14 @@ export const HUGE_PAGES_FLAG: Readonly<Record<string, Flag>> = {
   "huge-pages": { help: "The guest's memory is of the host's huge pages of 2 MiB" },
 };
 
+/** Where functions are on the PCI bus. */
+export const ROOT_PORTS_FLAG: Readonly<Record<string, Flag>> = {
+  "root-ports": {
+    help:
+      "Each function is behind a root port of its own: the guest numbers the buses, and the StreamIDs follow",
+  },
+};
+
 /** The processors and memory of the guest. */
 export const GUEST_FLAGS: Readonly<Record<string, Flag>> = {
   smp: { value: "N", help: "Processors of the guest, 1 to 64; 2 by default" },
@@ -75,6 +83,7 @@ export const GUEST_FLAGS: Readonly<Record<string, Flag>> = {
     help:
       "Functions of this host that the guest gets, by PCI address or as /dev/vfio/devices/vfio0; the kernel's iommufd is behind the SMMU then",
   },
+  ...ROOT_PORTS_FLAG,
   ...PASID_FLAG,
 };
 
@@ -103,6 +112,7 @@ export interface Guest {
   readonly iommufd: IommufdKind;
   readonly registers: RegisterChoice;
   readonly assign: readonly string[];
+  readonly rootPorts: boolean;
   readonly pasid: PasidChoice;
 }
 
@@ -117,6 +127,7 @@ export function guestOf(values: Values): Guest {
     iommufd: values.choice("iommufd", "model", ["model", "none"]),
     registers: registersOf(values),
     assign: (values.text("assign") ?? "").split(",").filter((path) => path !== ""),
+    rootPorts: values.on("root-ports"),
     pasid: pasidOf(values),
   };
 }

@@ -68,6 +68,8 @@ export type GuestEvent =
     }
     /** A function is told to read where nothing is mapped. */
     | { readonly kind: "doorbell"; readonly address: string }
+    /** A function had another address for a while, since its bus had another number. */
+    | { readonly kind: "moved"; readonly from: string; readonly to: string }
     /** A function was reset while it was at work. */
     | { readonly kind: "reset"; readonly address: string }
     /** Bytes of a function's configuration space, and where they are; those that are not told are zero. */
@@ -230,6 +232,9 @@ function plain(word: string, rest: readonly string[]): Body | undefined {
     case "doorbell":
     case "reset":
       return first === undefined ? undefined : { kind: word, address: first };
+    case "moved":
+      if (first === undefined || second === undefined) return undefined;
+      return { kind: "moved", from: first, to: second };
     case "config":
       if (!/^[0-9a-f]+$/.test(second ?? "")) return undefined;
       return {

@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # First process of the guest: runs the actions that the kernel command line names and powers off.
 #
-#   vsmmu.run=disk,fault,domains,bench,maps,net,nvme,flr,config,netfault,shell
+#   vsmmu.run=disk,fault,domains,renumber,bench,maps,net,nvme,flr,config,netfault,shell
 #                                      actions, in this order; disk by default; after `reboot` the next boot goes on
 #   vsmmu.iova=0x123456780000          address that `fault` has the DMA test device write to
 #   vsmmu.net=OWN,PEER,RECEIVE,SEND    addresses of this guest and of the peer of `net`, which sends to whoever connects to
@@ -85,13 +85,18 @@ disk() {
   say "unmount ok"
 }
 
-fault() { # The DMA test device has the registers of QEMU's iommu-testdev.
+fault() {
+  write_unmapped
+}
+
+write_unmapped() { # The DMA test device has the registers of QEMU's iommu-testdev.
   [ "$dma" ] || fail "No DMA test device 1b36:0005 on the PCI bus"
   iova=$(setting iova 0x123456780000)
   echo 1 > $dma/enable
   printf '\006' | quietly dd of=$dma/config bs=1 seek=4 conv=notrunc # COMMAND: memory, bus master
   read bar end flags < $dma/resource
   register() { quietly devmem $((bar + $1)) 32 $2; }
+  $1                                                                  # What is to be done before it writes.
   register 0x04 $((iova & 0xffffffff))
   register 0x08 $((iova >> 32))
   register 0x0c 4                                                     # LEN
@@ -106,6 +111,23 @@ fault() { # The DMA test device has the registers of QEMU's iommu-testdev.
     usleep 10000
   done
   say "dma ${dma##*/} $iova $result"
+}
+
+renumber() { # The bus of the DMA test device has another number for a while, of which Linux knows nothing.
+  port=$(readlink -f $dma)
+  port=${port%/*}
+  case ${port##*/} in 0000:00:*) ;; *) fail "${dma##*/} is behind no root port" ;; esac
+  ecam=$(awk '/PCI ECAM/ { split($1, range, "-"); print "0x" range[1]; exit }' /proc/iomem)
+  number_bus() { # OCTAL: as secondary and subordinate number; a function of the bus is then looked at.
+    printf "\\$1\\$1" | quietly dd of=$port/config bs=1 seek=25 conv=notrunc
+    quietly devmem $((ecam + (0$1 << 20))) 32 > /dev/null
+    usleep 500000
+  }
+  own=$(printf %o $((0x$(echo ${dma##*/} | cut -d : -f 2))))
+  to_other() { number_bus 100; }
+  write_unmapped to_other
+  number_bus $own
+  say "moved ${dma##*/} 0000:40:00.0"
 }
 
 head_of_disk() { dd if=/dev/vda bs=64k count=8 iflag=direct 2>/dev/null | sha256sum; }
@@ -309,7 +331,7 @@ for action in $(setting run disk | tr , ' '); do
   at=$((at + 1))
   [ $at -gt $over ] || continue
   case $action in
-    disk | fault | domains | bench | maps | net | nvme | flr | config | netfault | shell | reboot) say "run $action"; $action ;;
+    disk | fault | domains | renumber | bench | maps | net | nvme | flr | config | netfault | shell | reboot) say "run $action"; $action ;;
     *) fail "No such action: $action" ;;
   esac
 done

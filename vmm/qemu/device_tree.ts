@@ -117,18 +117,24 @@ export function smmuSource(
 
 &{${PCI_HOST}} {
 	bus-range = <0 ${hex(portBus - 1)}>;
-	iommu-map = <0 &smmu 0 ${hex(portBus << 8)}>;
+	iommu-map = <${iommuMap(endpoints)}>;
 	ranges = <${cells.map(hex).join(" ")}>;
 };
 ${endpoints.map(directSource).join("")}`;
   return { source, addresses: { ecam: address(host.reg, 0), bar } };
 }
 
+/** Root ports are QEMU's own: their messages do not pass our SMMU. */
+function iommuMap(endpoints: readonly Endpoint[]): string {
+  const first = endpoints.some(({ behindPort }) => behindPort) ? 1 << 8 : 0;
+  return `${hex(first)} &smmu ${hex(first)} ${hex((CARRIAGE.portBus << 8) - first)}`;
+}
+
 /**
  * A function whose stage 1 maps a range to itself. Linux `bindings/reserved-memory/reserved-memory.yaml`,
  * `iommu-addresses`: a range that is the memory region itself is mapped.
  */
-function directSource({ slot, direct }: Endpoint): string {
+function directSource({ slot, direct, behindPort }: Endpoint): string {
   if (direct === undefined) return "";
   const { base, sizeBytes } = direct;
   const range = `0 ${hex(base)} 0 ${hex(sizeBytes)}`;
@@ -149,12 +155,29 @@ function directSource({ slot, direct }: Endpoint): string {
 };
 
 &{${PCI_HOST}} {
-	function${slot}: pci@${slot.toString(16)},0 {
-		reg = <${hex(slot << 11)} 0 0 0 0>;
-		memory-region = <&direct${slot}>;
-	};
+${behindPort ? portNode(slot, functionNode(slot, 0)) : functionNode(slot, slot)}
 };
 `;
+}
+
+/** The node of the function that `slot` is about, as device `device` of its bus. */
+function functionNode(slot: number, device: number): string {
+  return `	function${slot}: pci@${device.toString(16)},0 {
+		reg = <${hex(device << 11)} 0 0 0 0>;
+		memory-region = <&direct${slot}>;
+	};`;
+}
+
+function portNode(slot: number, inner: string): string {
+  return `	pci@${slot.toString(16)},0 {
+		device_type = "pci";
+		reg = <${hex(slot << 11)} 0 0 0 0>;
+		#address-cells = <3>;
+		#size-cells = <2>;
+		ranges;
+		dma-ranges;
+${inner}
+	};`;
 }
 
 /** Finds QEMU's PCI host in device tree source as `dtc` writes it; throws an `EnvironmentError` when a property is missing. */

@@ -120,6 +120,11 @@ export type Operation =
       readonly writable: boolean;
       readonly ok: boolean;
     }
+    /** The guest knows streams of the hardware by other StreamIDs from now on. */
+    | {
+      readonly op: "stream-move";
+      readonly moves: readonly (readonly [from: number, to: number])[];
+    }
     | { readonly op: "ram-unmap"; readonly gpa: number; readonly size: number }
     | {
       readonly op: "dma-read" | "dma-write";

@@ -132,6 +132,7 @@ function perform({ registers, dma, reset }: Doors, operation: Operation): void {
     case "hardware-event":
     case "ram-map":
     case "ram-unmap":
+    case "stream-move":
       return;
   }
   const [requester, lo, hi] = requesterOf(operation);

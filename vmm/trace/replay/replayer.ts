@@ -289,6 +289,10 @@ export class Replayer {
       case "hardware-event":
         device.hostEvent(new Uint32Array(fromHex(operation.bytes).slice().buffer));
         return [undefined, undefined];
+      case "stream-move":
+        this.#hardware?.move(operation.moves);
+        device.refreshHost();
+        return [undefined, undefined];
       case "ram-map":
         return [operation.ok, this.#hardware?.map(operation) ?? operation.ok];
       case "start":
