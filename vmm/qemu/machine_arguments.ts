@@ -33,6 +33,8 @@ export interface MachineConfiguration {
   /** Where the vfio-user server of the function that carries the SMMU listens. */
   readonly smmuSocketPath: string;
   readonly endpoints: readonly Endpoint[];
+  /** Whether QEMU has functions of its own, whose accesses to memory pass the SMMU by. */
+  readonly foreignFunctions?: boolean;
 }
 
 /** Files of one run, all of them in its runtime directory. */
@@ -78,13 +80,11 @@ export function machineArguments(
     ...(machine.initrdPath ? ["-initrd", machine.initrdPath] : []),
     ...["-append", kernelCommandLine(machine)],
     ...["-dtb", paths.deviceTree],
-    ...carriageArguments(machine.smmuSocketPath),
-    ...machine.endpoints.flatMap((endpoint) => ["-device", endpointDevice(endpoint)]),
+    ...functionArguments(machine),
     ...["-display", "none"],
     ...["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"],
-    ...["-S", "-action", "reboot=shutdown,shutdown=pause"],
-    ...["-qmp", `unix:${escape(paths.qmp)},server=on,wait=off`],
-    ...["-qtest", `unix:${escape(paths.qtest)},server=on,wait=off`, "-qtest-log", "none"],
+    ...["-action", "reboot=shutdown,shutdown=pause"],
+    ...controlArguments(paths),
     ...protectionArguments(features),
   ];
 }
@@ -103,12 +103,31 @@ export function memoryBackend(
   return `memory-backend-memfd,id=ram,size=${memoryMiB}M,share=on${pages}`;
 }
 
-function boardArguments(machine: MachineConfiguration, more: string): string[] {
-  const { accelerator, cpu, gicVersion } = machine.board;
+/** The functions that we serve, which the SMMU's registers are in one of. */
+export function functionArguments(machine: MachineConfiguration): string[] {
+  return [
+    ...carriageArguments(machine.smmuSocketPath),
+    ...machine.endpoints.flatMap((endpoint) => ["-device", endpointDevice(endpoint)]),
+  ];
+}
+
+/** Has QEMU wait for us, and obey. */
+export function controlArguments(paths: Pick<MachinePaths, "qmp" | "qtest">): string[] {
+  return [
+    "-S",
+    ...["-qmp", `unix:${escape(paths.qmp)},server=on,wait=off`],
+    ...["-qtest", `unix:${escape(paths.qtest)},server=on,wait=off`, "-qtest-log", "none"],
+  ];
+}
+
+/** The board without what is plugged into it; `more` is added to `-machine`. */
+export function boardArguments(machine: MachineConfiguration, more: string): string[] {
+  const { accelerator, cpu, gicVersion, virtualization } = machine.board;
   const msi = gicVersion === "2" ? "" : ",msi=gicv2m";
+  const el2 = virtualization ? ",virtualization=on" : "";
   return [
     ...["-nodefaults", "-no-user-config"],
-    ...["-machine", `virt,gic-version=${gicVersion}${msi}${more}`],
+    ...["-machine", `virt,gic-version=${gicVersion}${msi}${el2}${more}`],
     ...["-accel", accelerator === "tcg" ? "tcg,thread=multi" : accelerator],
     ...["-cpu", cpu, "-smp", String(machine.cpuCount), "-m", `${machine.memoryMiB}M`],
   ];
