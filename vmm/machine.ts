@@ -60,7 +60,11 @@ export type EndpointConfiguration =
       readonly readOnly?: boolean;
       readonly interrupts: InterruptKind;
     }
-    | { readonly kind: "dma-test" }
+    | {
+      readonly kind: "dma-test";
+      /** Bits of its PASIDs; it has none when absent. */
+      readonly pasidWidth?: number;
+    }
     | {
       readonly kind: "vfio";
       /** Character device of a function of the host; wants the kernel's iommufd. */
@@ -257,7 +261,7 @@ export class DeviceMachine implements Disposable {
     }
     const pci = endpoint.kind === "virtio-blk"
       ? this.#makeDisk(endpoint, requester, dma, intx, stack)
-      : new DmaTestDevice({ requester, dma, memory: this.#ram });
+      : new DmaTestDevice({ ...endpoint, requester, dma, memory: this.#ram });
     this.#serve(pci, endpoint.socketPath, { intx, msi }, stack);
   }
 

@@ -36,6 +36,7 @@ export const SERVER_FEATURES: Partial<Features> = {
 
 /** DMA test devices behind it: one to give away, and one that nobody gives. */
 const DEVICE_COUNT = 2;
+const PASID_WIDTH = 16;
 const START_MS = 60_000;
 
 /** Without an ITS nothing keeps one function from another's interrupts, and VFIO wants to be told that it may go on. */
@@ -112,7 +113,11 @@ export class OurSmmu implements AsyncDisposable {
         smmuSocketPath: machine.smmuSocketPath,
         features: SERVER_FEATURES,
         iommufd: "none",
-        endpoints: endpoints.map((endpoint) => ({ ...endpoint, kind: "dma-test" })),
+        endpoints: endpoints.map((endpoint) => ({
+          ...endpoint,
+          kind: "dma-test",
+          pasidWidth: PASID_WIDTH,
+        })),
       }, log),
     );
     const deviceTree = directory.file("server.dtb");
