@@ -6,7 +6,7 @@ import { runHostVm, type Sink } from "../hostvm/host_vm.ts";
 import { iortOverride } from "../hostvm/iort_override.ts";
 import { OurSmmu } from "../hostvm/our_smmu.ts";
 import { type HostVmOptions, provisionHostVm } from "../hostvm/provision.ts";
-import { isVariable, shellScript, taskScript } from "../hostvm/task_script.ts";
+import { isVariable, shellScript, type SmmuKind, taskScript } from "../hostvm/task_script.ts";
 import { summaryLines } from "../report.ts";
 import { type Command, EXIT, type Flag, type Io, UsageError, type Values } from "./command.ts";
 
@@ -48,7 +48,7 @@ export const REPOSITORY: string = decodeURIComponent(new URL("../..", import.met
 export const hostvm: Command = {
   name: "hostvm",
   summary:
-    "runs a task (test: tests/hostvm/) on an emulated Arm server with iommufd, VFIO devices and a nested SMMUv3",
+    "runs a task (test: tests/hostvm/, or tests/hostvm_ours/ with --smmu ours) on an emulated Arm server with iommufd, VFIO devices and a nested SMMUv3",
   operand: "TASK …",
   flags: {
     smmu: {
@@ -76,12 +76,13 @@ export const hostvm: Command = {
 };
 
 async function runCommand(values: Values, io: Io): Promise<number> {
-  const isOurs = values.choice("smmu", "qemu", ["qemu", "ours"]) === "ours";
+  const kind = values.choice("smmu", "qemu", ["qemu", "ours"]);
+  const isOurs = kind === "ours";
   if (isOurs && values.on("stock-iort")) {
     throw new UsageError("Cannot use --stock-iort with --smmu ours: there is no IORT");
   }
   const run = {
-    script: scriptOf(values),
+    script: scriptOf(values, kind),
     cpuCount: values.integer("smp", 2, 1, 8),
     memoryMiB: values.integer("memory", 4096, 1024, 65536),
     append: values.text("append") ?? "",
@@ -137,9 +138,11 @@ export function sink(
 }
 
 /** What the shell inside is to run. */
-function scriptOf(values: Values): string {
+function scriptOf(values: Values, smmu: SmmuKind): string {
   const variables = (values.text("env") ?? "").split(",").filter((word) => word !== "");
   const wrong = variables.find((variable) => !isVariable(variable));
   if (wrong !== undefined) throw new UsageError(`Cannot use --env ${wrong}: it is NAME=VALUE`);
-  return (values.on("sh") ? shellScript : taskScript)(values.operands, variables);
+  return values.on("sh")
+    ? shellScript(values.operands, variables)
+    : taskScript(values.operands, variables, smmu);
 }
