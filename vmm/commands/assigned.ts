@@ -11,6 +11,7 @@ import {
   checkCardFault,
   checkNesting,
   checkNvme,
+  checkPasids,
 } from "../passthrough/checks.ts";
 import { findFunctions, FUNCTION_CLASS, type FunctionKind } from "../passthrough/host_functions.ts";
 import { Peer } from "../passthrough/peer.ts";
@@ -36,7 +37,8 @@ const LONGEST_S = 86_400;
 export const WORK_FLAGS: Readonly<Record<string, Flag>> = {
   devices: {
     value: "KINDS",
-    help: "What the guest gets, of vf and nvme, each as often as it is there: vf by default",
+    help:
+      "What the guest gets, of vf, nvme and dma (a DMA test device), each as often as it is there: vf by default",
   },
   "virtio-blk": { help: "The guest also uses its emulated disk, behind the same SMMU" },
   mib: {
@@ -123,13 +125,14 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const assign = findFunctions(kinds);
   const card = cardOf(kinds, assign);
   const guestIp = peerIp.replace(/\d+$/, "2");
-  using peer = await Peer.listen(peerIp, pseudoRandomBytes(mib << 20, SEED));
-  const { sends, takes } = peer.ports;
-  const [slot] = endpointSlots(EMULATED + 1).slice(EMULATED);
-  const first = addressOf(slot);
+  using peer = card && await Peer.listen(peerIp, pseudoRandomBytes(mib << 20, SEED));
+  const slots = endpointSlots(EMULATED + kinds.length).slice(EMULATED);
+  const first = addressOf(slots[0]);
+  const tester = slots[kinds.indexOf("dma")];
   const configPath = values.text("config");
   const config = new Uint8Array(4096);
   const hasNvme = kinds.includes("nvme");
+  const { sends, takes } = peer?.ports ?? { sends: 0, takes: 0 };
   const netWords = `iommu.strict=1 vsmmu.net=${guestIp},${peerIp},${sends},${takes}`;
   const result = await runMicrovm({
     parts: partsOf(values),
@@ -137,12 +140,15 @@ async function runCommand(values: Values, io: Io): Promise<number> {
     memoryMiB: MEMORY_MIB,
     hugePages: values.on("huge-pages"),
     append: `${netWords} ` +
-      `vsmmu.iova=0x${FAULT_IOVA.toString(16)} vsmmu.nvme=${mib} vsmmu.config=${first}`,
+      `vsmmu.iova=0x${FAULT_IOVA.toString(16)} vsmmu.nvme=${mib} vsmmu.config=${first}` +
+      // Its GICv2m keeps no function from another's interrupts, which VFIO wants to be told of.
+      (tester ? ` iommufd.allow_unsafe_interrupts=1 vsmmu.pasids=${addressOf(tester)}` : ""),
     actions: [
       ...(disk ? ["disk"] : []),
       ...(card ? ["net"] : []),
       ...(hasNvme ? ["nvme"] : []),
       ...(hasNvme && flr ? ["flr"] : []),
+      ...(tester ? ["pasids"] : []),
       ...(reboot ? ["reboot", ...(card ? ["net"] : [])] : []),
       ...(configPath === undefined ? [] : ["config"]),
       ...(card && fault ? ["netfault"] : []),
@@ -157,8 +163,11 @@ async function runCommand(values: Values, io: Io): Promise<number> {
         if (event.kind === "config") config.set(event.bytes, event.offset);
       }
       return [
-        ...(card ? checkCard(events, card, peer.summary) : []),
+        ...(card && peer ? checkCard(events, card, peer.summary) : []),
         ...(hasNvme ? checkNvme(events, mib, flr) : []),
+        ...(tester
+          ? checkPasids(events, { address: addressOf(tester), streamId: tester * 8 })
+          : []),
         ...checkNesting(summary),
         ...(card && fault ? checkCardFault(events, card, FAULT_IOVA) : []),
       ];

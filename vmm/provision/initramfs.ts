@@ -5,6 +5,7 @@
  */
 
 import { type Artefact, type Cache, removeTree } from "./cache.ts";
+import { ioctlProgram } from "./ioctl_program.ts";
 import type { Kernel } from "./kernel.ts";
 import { sha256 } from "./manifest.ts";
 import type { Packages } from "./packages.ts";
@@ -38,19 +39,22 @@ export async function initramfs(
 ): Promise<Artefact> {
   const script = await Deno.readFile(new URL("guest_init.sh", import.meta.url));
   const busyboxBytes = await Deno.readFile(busyboxPath);
+  const program = ioctlProgram();
   const release = kernel.release ?? "own";
   const modules = kernel.modulesPath === undefined ? [] : listNames(kernel.modulesPath);
   return await cache.artefact({
     name: `initramfs-${release}`,
     title: "the initramfs",
-    inputs: ["2", release, await sha256(script), await sha256(busyboxBytes), ...modules].join(" "),
+    inputs: ["3", release, ...await Promise.all([script, busyboxBytes, program].map(sha256))]
+      .concat(modules).join(" "),
     make: async (path) => {
       const tree = `${path}/tree`;
       await Deno.mkdir(`${tree}/bin`, { recursive: true });
       await Deno.mkdir(`${tree}/modules`);
       await Deno.writeFile(`${tree}/bin/busybox`, busyboxBytes);
       await Deno.writeFile(`${tree}/init`, script);
-      const names = ["bin", "bin/busybox", "init", "modules"];
+      await Deno.writeFile(`${tree}/bin/ioctl`, program);
+      const names = ["bin", "bin/busybox", "bin/ioctl", "init", "modules"];
       for (const module of modules) {
         await Deno.copyFile(`${kernel.modulesPath}/${module}`, `${tree}/modules/${module}`);
         names.push(`modules/${module}`);
