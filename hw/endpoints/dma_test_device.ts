@@ -227,6 +227,8 @@ export class DmaTestDevice implements PciFunction {
     const isEnabled = (this.config.get(this.#capability, CONTROL) >>> shift & mask) !== 0;
     const number = get(this.#pasid, PASID.Number);
     if (!isEnabled || number >= 2 ** this.#pasidWidth) return undefined;
+    // Its owner may move the function meanwhile.
+    this.#withPasid.streamId = this.#requester.streamId;
     this.#withPasid.substreamId = number;
     return this.#withPasid;
   }
