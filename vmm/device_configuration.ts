@@ -30,7 +30,11 @@ export type EndpointConfiguration =
       readonly readOnly?: boolean;
       readonly interrupts: InterruptKind;
     }
-    | { readonly kind: "dma-test" }
+    | {
+      readonly kind: "dma-test";
+      /** Bits of its PASIDs; it has none when absent. */
+      readonly pasidWidth?: number;
+    }
     | {
       readonly kind: "vfio";
       /** Character device of a function of the host; wants the kernel's iommufd. */

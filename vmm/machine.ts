@@ -249,7 +249,7 @@ export class DeviceMachine implements Disposable {
     }
     const pci = endpoint.kind === "virtio-blk"
       ? this.#makeDisk(endpoint, requester, dma, intx, stack)
-      : new DmaTestDevice({ requester, dma, memory: this.#ram });
+      : new DmaTestDevice({ ...endpoint, requester, dma, memory: this.#ram });
     this.#serve(pci, endpoint.socketPath, { intx, msi }, stack, observer);
   }
 

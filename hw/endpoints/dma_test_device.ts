@@ -1,13 +1,17 @@
 /**
  * A function that makes one DMA write on request and says what came of it. The registers, pattern and results are
- * those of QEMU's `iommu-testdev` (docs/specs/iommu-testdev.rst), so programs for that device run on this one.
+ * those of QEMU's `iommu-testdev` (docs/specs/iommu-testdev.rst), so programs for that device run on this one. With
+ * PASIDs a second page of registers follows, which that device does not have.
  * @module
  */
 import type { DmaPort, MmioDevice, Requester } from "../device.ts";
 import { bits, get } from "../bits.ts";
 import type { GuestMemory } from "../guest_memory.ts";
-import { ConfigSpace } from "../pci/config_space.ts";
+import { type Capability, ConfigSpace } from "../pci/config_space.ts";
+import { expressCapability } from "../pci/express.ts";
 import type { Bar, PciFunction } from "../pci/function.ts";
+import { PASID_CONTROL, pasidCapability } from "../pci/pasid.ts";
+import { type ConfigRegister, PortType, rw } from "../pci/registers.ts";
 
 /** Register offsets; each has 32 bits. */
 const REG = {
@@ -20,6 +24,8 @@ const REG = {
   ATTRS: 0x18,
   GPA_LO: 0x1c,
   GPA_HI: 0x20,
+  /** Of the second page: the PASID of the transfer. */
+  PASID: 0x1000,
 } as const;
 
 /** Registers that hold what was written to them. */
@@ -35,6 +41,8 @@ const STORED: readonly number[] = [
 
 /** Fields of ATTRS. */
 const ATTRS = { Secure: bits(0), Space: bits(2, 1), SpaceValid: bits(3) } as const;
+/** Fields of PASID: the number, and whether the transfer has one. */
+const PASID = { Number: bits(19, 0), Valid: bits(31) } as const;
 const Space = { Secure: 0, NonSecure: 1 } as const;
 
 /** Values of RESULT. */
@@ -55,7 +63,9 @@ const ATTRS_INITIAL = 0b0010;
 const PATTERN = Uint8Array.of(0x78, 0x56, 0x34, 0x12);
 /** Longest transfer in bytes; a LEN beyond it is a bad one. */
 const MAX_SIZE = 0x1_0000;
-const BAR_SIZE = 0x1000;
+const PAGE_SIZE = 0x1000;
+/** PASID Control register, in the capability. PCI Express Base 5.0 §7.8.8.3. */
+const CONTROL: ConfigRegister = rw(0x06, 2, 0);
 
 /** What the test device is made of. */
 export interface DmaTestDeviceOptions {
@@ -65,14 +75,19 @@ export interface DmaTestDeviceOptions {
   readonly dma: DmaPort;
   /** Memory by GPA, for the readback that no IOMMU translates. */
   readonly memory: GuestMemory;
+  /** Bits of its PASIDs, 1 to 20; it has none when absent. */
+  readonly pasidWidth?: number;
 }
 
 /**
- * The test device: 1b36:0005, class 0x00ff00, BAR 0 of 4 KiB, no interrupt, no capabilities.
+ * The test device: 1b36:0005, class 0x00ff00, BAR 0 of 4 KiB, no interrupt, no capabilities; with PASIDs BAR 0 of 8 KiB,
+ * a PCI Express capability with Function Level Reset, and a PASID capability.
  *
  * Write IOVA, GPA and LEN, arm by writing 1 to DBELL, run by reading TRIGGER, read RESULT. LEN is at most 64 KiB;
  * more is answered like 0. As in QEMU, the transfer does not depend on Command.BusMasterEnable. Of the spaces that
- * ATTRS can name only Non-secure has a way to memory here; the others are answered as a failed write.
+ * ATTRS can name only Non-secure has a way to memory here; the others are answered as a failed write. The PASID register
+ * at 0x1000 names the transfer's PASID in bits 19:0, if bit 31 is set: while the capability's PASID Enable is clear, or
+ * with more bits than the capability has, that is an ATTRS that cannot be.
  */
 export class DmaTestDevice implements PciFunction {
   /** `dma-test-device`. */
@@ -85,10 +100,15 @@ export class DmaTestDevice implements PciFunction {
   readonly #requester: Requester;
   readonly #dma: DmaPort;
   readonly #memory: GuestMemory;
-  readonly #registers = new Uint32Array(BAR_SIZE / 4);
-  readonly #attrs = this.#registers.subarray(REG.ATTRS / 4);
+  readonly #pasidWidth: number;
+  readonly #withPasid: { streamId: number; substreamId: number };
+  readonly #registers: Uint32Array;
+  readonly #attrs: Uint32Array;
+  /** Empty without PASIDs. */
+  readonly #pasid: Uint32Array;
   readonly #source = new Uint8Array(MAX_SIZE);
   readonly #target = new Uint8Array(MAX_SIZE);
+  #capability = 0;
   #armed = false;
 
   /** A device that is idle and not armed. */
@@ -96,17 +116,24 @@ export class DmaTestDevice implements PciFunction {
     this.#requester = options.requester;
     this.#dma = options.dma;
     this.#memory = options.memory;
+    this.#pasidWidth = options.pasidWidth ?? 0;
+    this.#withPasid = { ...options.requester };
+    const sizeBytes = this.#pasidWidth === 0 ? PAGE_SIZE : 2 * PAGE_SIZE;
+    this.#registers = new Uint32Array(sizeBytes / 4);
+    this.#attrs = this.#registers.subarray(REG.ATTRS / 4);
+    this.#pasid = this.#registers.subarray(REG.PASID / 4);
     for (let i = 0; i < MAX_SIZE; i++) this.#source[i] = PATTERN[i & 3];
     const device: MmioDevice = {
       read: (offset, into) => this.#read(offset, into),
       write: (offset, from) => this.#write(offset, from),
     };
-    this.bars = [{ index: 0, sizeBytes: BAR_SIZE, device }];
+    this.bars = [{ index: 0, sizeBytes, device }];
     this.config = new ConfigSpace({
       vendorId: 0x1b36,
       deviceId: 0x0005,
       classCode: 0x00ff00,
       bars: this.bars,
+      ...(this.#pasidWidth === 0 ? {} : this.#capabilities()),
     });
     this.#clear();
   }
@@ -115,6 +142,18 @@ export class DmaTestDevice implements PciFunction {
   reset(): void {
     this.#clear();
     this.config.reset();
+  }
+
+  #capabilities(): { capabilities: Capability[]; extended: Capability[] } {
+    const pasid = pasidCapability({ width: this.#pasidWidth, execute: false, privileged: false });
+    return {
+      capabilities: [expressCapability({
+        type: PortType.RootComplexIntegrated,
+        endToEndPrefixes: 1,
+        reset: () => this.reset(),
+      })],
+      extended: [{ ...pasid, attach: (_config, offset) => void (this.#capability = offset) }],
+    };
   }
 
   #clear(): void {
@@ -140,8 +179,12 @@ export class DmaTestDevice implements PciFunction {
     for (let i = 0; i + 4 <= from.length; i += 4) {
       const value = from[i] | from[i + 1] << 8 | from[i + 2] << 16 | from[i + 3] << 24;
       if (offset + i === REG.DBELL) this.#ring((value & 1) !== 0);
-      else if (STORED.includes(offset + i)) this.#registers[(offset + i) / 4] = value;
+      else if (this.#isStored(offset + i)) this.#registers[(offset + i) / 4] = value;
     }
+  }
+
+  #isStored(offset: number): boolean {
+    return STORED.includes(offset) || (offset === REG.PASID && this.#pasidWidth > 0);
   }
 
   #ring(armed: boolean): void {
@@ -156,12 +199,13 @@ export class DmaTestDevice implements PciFunction {
     const size = registers[REG.LEN / 4];
     if (size === 0 || size > MAX_SIZE) return RESULT.BAD_LEN;
     const space = this.#space();
-    if (space < 0) return RESULT.BAD_ATTRS;
+    const requester = this.#asWhom();
+    if (space < 0 || requester === undefined) return RESULT.BAD_ATTRS;
     const source = this.#source.subarray(0, size);
     if (space !== Space.NonSecure) return RESULT.WRITE_FAILED;
     if (
       !this.#dma.write(
-        this.#requester,
+        requester,
         registers[REG.IOVA_LO / 4],
         registers[REG.IOVA_HI / 4],
         source,
@@ -174,6 +218,19 @@ export class DmaTestDevice implements PciFunction {
     if (!this.#memory.read(gpa, target)) return RESULT.READBACK_FAILED;
     for (let i = 0; i < size; i++) if (target[i] !== source[i]) return RESULT.MISMATCH;
     return RESULT.OK;
+  }
+
+  /** The requester of the transfer; none when it is to have a PASID that it cannot have. */
+  #asWhom(): Requester | undefined {
+    if (this.#pasidWidth === 0 || get(this.#pasid, PASID.Valid) === 0) return this.#requester;
+    const { shift, mask } = PASID_CONTROL.PASIDEnable;
+    const isEnabled = (this.config.get(this.#capability, CONTROL) >>> shift & mask) !== 0;
+    const number = get(this.#pasid, PASID.Number);
+    if (!isEnabled || number >= 2 ** this.#pasidWidth) return undefined;
+    // Its owner may move the function meanwhile.
+    this.#withPasid.streamId = this.#requester.streamId;
+    this.#withPasid.substreamId = number;
+    return this.#withPasid;
   }
 
   /** The space of the transfer, or -1 when ATTRS contradicts itself. */

@@ -11,6 +11,8 @@ const DEVICE_CAPABILITIES = 0x1000_8000;
 const DEVICE_CONTROL_INITIAL = 0x2810;
 /** Device Capabilities 2: Completion Timeout Disable. §7.5.3.15. */
 const DEVICE_CAPABILITIES_2 = 0x10;
+/** Device Capabilities 2: End-End TLP Prefix Supported, and Max End-End TLP Prefixes, where 0 is 4. §7.5.3.15. */
+const END_TO_END = { prefixes: 1 << 21, maxShift: 22, maxMask: 3 } as const;
 /** Link Capabilities: 2.5 GT/s, one lane, ASPM optional. §7.5.3.6. */
 const LINK_CAPABILITIES = 0x0040_0011;
 /** Link Status: 2.5 GT/s, one lane. §7.5.3.8. */
@@ -24,6 +26,8 @@ const LINK_CONTROL_2 = 0x1;
 export interface ExpressOptions {
   /** A {@linkcode PortType}; an integrated endpoint has no link. Endpoint when absent. */
   readonly type?: number;
+  /** Prefixes that go with a request all the way, up to 4; a PASID is one. None when absent. */
+  readonly endToEndPrefixes?: number;
   /** Resets the function: software asked for a Function Level Reset. */
   reset(): void;
 }
@@ -32,6 +36,9 @@ export interface ExpressOptions {
 export function expressCapability(options: ExpressOptions): Capability {
   const type = options.type ?? PortType.Endpoint;
   const link = type === PortType.Endpoint;
+  const prefixes = options.endToEndPrefixes ?? 0;
+  const { maxShift, maxMask } = END_TO_END;
+  const endToEnd = prefixes === 0 ? 0 : END_TO_END.prefixes | (prefixes & maxMask) << maxShift;
   return {
     id: CapabilityId.PciExpress,
     sizeBytes: EXPRESS_SIZE,
@@ -40,7 +47,7 @@ export function expressCapability(options: ExpressOptions): Capability {
       [EXPRESS.DeviceCapabilities, DEVICE_CAPABILITIES],
       [EXPRESS.DeviceControl, DEVICE_CONTROL_INITIAL],
       [EXPRESS.DeviceStatus, 0],
-      [EXPRESS.DeviceCapabilities2, DEVICE_CAPABILITIES_2],
+      [EXPRESS.DeviceCapabilities2, DEVICE_CAPABILITIES_2 | endToEnd],
       [EXPRESS.DeviceControl2, 0],
       ...(link
         ? [

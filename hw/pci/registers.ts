@@ -91,7 +91,12 @@ export const BAR0 = 0x10;
 export const BAR_64BIT = 0b100;
 
 /** Capability IDs. PCI Code and ID Assignment 1.11 §2. */
-export const CapabilityId = { VendorSpecific: 0x09, PciExpress: 0x10, MsiX: 0x11 } as const;
+export const CapabilityId = {
+  Msi: 0x05,
+  VendorSpecific: 0x09,
+  PciExpress: 0x10,
+  MsiX: 0x11,
+} as const;
 
 /** Device/Port Type of the PCI Express capability. §7.5.3.2. */
 export const PortType = {

@@ -1,5 +1,6 @@
 /** The DMA test device, register by register. @module */
 import { assertEquals } from "@std/assert";
+import type { DmaPort } from "../../hw/device.ts";
 import { DmaTestDevice } from "../../hw/endpoints/dma_test_device.ts";
 import { GuestRam } from "../../hw/guest_memory.ts";
 import { FakeDma } from "../support/fake_dma.ts";
@@ -141,4 +142,57 @@ Deno.test("registers hold what is written, and reset() takes it back", () => {
   assertEquals([peek(bar, 0x24, 4), peek(bar, 0x05, 2), peek(bar, 0xffc, 8)], [0, 0, 0]);
   device.reset();
   assertEquals(offsets.map((offset) => peek(bar, offset, 4)), [0, 0, 0, 0xffff_ffff, 2, 0, 0]);
+});
+
+Deno.test("a function with PASIDs sends one when it may and is told to", async (t) => {
+  const fake = new FakeDma(BASE, 0x4_0000);
+  const memory = new GuestRam();
+  memory.map(BASE, fake.bytes.buffer);
+  const asked: number[] = [];
+  const dma: DmaPort = {
+    read: (...request) => fake.read(...request),
+    write(requester, ...request): boolean {
+      asked.push(requester.substreamId);
+      return fake.write(requester, ...request);
+    },
+    message: (...request) => fake.message(...request),
+  };
+  const requester = { streamId: 0x30, substreamId: -1 };
+  const device = new DmaTestDevice({ requester, dma, memory, pasidWidth: 8 });
+  const bar = device.bars[0].device;
+  const { config } = device;
+  await t.step("its capabilities", () => {
+    assertEquals(device.bars[0].sizeBytes, 0x2000);
+    assertEquals(peek(config, 0x34, 1), 0x40);
+    assertEquals(peek(config, 0x40, 4), 0x0092_0010, "an integrated endpoint, version 2");
+    assertEquals(peek(config, 0x64, 4) >>> 21 & 7, 0b011, "one prefix that goes end to end");
+    assertEquals(peek(config, 0x100, 4), 0x0001_001b);
+    assertEquals(peek(config, 0x104, 2), 8 << 8);
+  });
+  const cases = [
+    { name: "none", enabled: 1, pasid: 5, result: 0, sent: [-1] },
+    { name: "one, not enabled", enabled: 0, pasid: 0x8000_0005, result: 0xdead_0006, sent: [] },
+    { name: "one", enabled: 1, pasid: 0x8000_0005, result: 0, sent: [5] },
+    { name: "the last one", enabled: 1, pasid: 0x8000_00ff, result: 0, sent: [0xff] },
+    { name: "too wide a one", enabled: 1, pasid: 0x8000_0100, result: 0xdead_0006, sent: [] },
+  ];
+  for (const { name, enabled, pasid, result, sent } of cases) {
+    await t.step(name, () => {
+      asked.length = 0;
+      poke(config, 0x106, 2, enabled);
+      poke(bar, 0x1000, 4, pasid);
+      assertEquals(peek(bar, 0x1000, 4), pasid);
+      assertEquals([run(bar, {}), asked], [result, sent]);
+    });
+  }
+  await t.step("a Function Level Reset forgets it", () => {
+    poke(config, 0x48, 2, 0x8000);
+    assertEquals([peek(config, 0x106, 2), peek(bar, 0x1000, 4)], [0, 0]);
+  });
+});
+
+Deno.test("without PASIDs there is no second page", () => {
+  const { bar } = rig();
+  poke(bar, 0x1000, 4, 0x8000_0005);
+  assertEquals([peek(bar, 0x1000, 4), run(bar, {})], [0, 0]);
 });

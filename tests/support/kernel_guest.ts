@@ -98,8 +98,8 @@ export class KernelGuest implements Disposable {
 
   /** Maps the page at `iova`, below 2 MiB, to the one `offset` bytes into the guest's memory. */
   map(iova: number, offset: number): void {
-    // Valid page, for everyone, shareable, accessed.
-    const page = BigInt(RAM_GPA + offset) | 0x743n;
+    // Valid page, for everyone, shareable, accessed, of its ASID alone.
+    const page = BigInt(RAM_GPA + offset) | 0xf43n;
     this.ram.view.setBigUint64(AT.L3 + (iova >> 12) * 8, page, true);
   }
 

@@ -56,6 +56,22 @@ Deno.test("the network card and the NVMe disk are each behind a root port of the
   ]);
 });
 
+Deno.test("our SMMU takes the place of QEMU's board, and of what is behind QEMU's", () => {
+  const ourBoard = ["-machine", "virt", "-dtb", "/d"];
+  const args = hostVmArguments({ ...PARTS, ourBoard }, OUTPUTS, NEW);
+  assertEquals([valuesOf(args, "-machine"), valuesOf(args, "-dtb")], [["virt"], ["/d"]]);
+  for (const option of ["-M", "-global", "-bios", "-netdev"]) {
+    assertEquals(valuesOf(args, option), [], option);
+  }
+  assertEquals(valuesOf(args, "-kernel"), ["/k"]);
+});
+
+Deno.test("the server's own functions have slots that leave our SMMU its interrupt", () => {
+  const devices = valuesOf(hostVmArguments({ ...PARTS, partsPath: "/p" }, OUTPUTS, NEW), "-device");
+  const slots = devices.flatMap((device) => /addr=(\w+)/.exec(device)?.[1] ?? []);
+  assertEquals(slots, ["10", "11", "12", "14"], "not 13, whose INTA is that of slot 3");
+});
+
 Deno.test("images that runs share stay as they are, and a comma in a path is doubled", () => {
   const drives = valuesOf(hostVmArguments(PARTS, OUTPUTS, NEW), "-blockdev");
   assertEquals(drives, [

@@ -10,8 +10,8 @@ Deno.test("vsmmu hostvm refuses a wrong command line in one sentence, and starts
       note: "Cannot use nothing: it needs TASK …; vsmmu hostvm --help lists the flags",
     },
     {
-      args: ["--smmu", "ours", "test"],
-      note: "Cannot use --smmu ours: only QEMU's SMMUv3 can be the server's hardware",
+      args: ["--smmu", "ours", "--stock-iort", "test"],
+      note: "Cannot use --stock-iort with --smmu ours: there is no IORT",
     },
     {
       args: ["--smmu", "mine", "test"],

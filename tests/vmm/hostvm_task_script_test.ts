@@ -19,6 +19,10 @@ Deno.test("taskScript() runs a task of deno.json with its arguments and environm
   for (const { words, environment, script } of cases) {
     await t.step(words.join(" "), () => assertEquals(taskScript(words, environment), script));
   }
+  await t.step("with our SMMU", () => {
+    const scripts = ["test", "probe"].map((task) => taskScript([task], [], "ours"));
+    assertEquals(scripts, ["exec deno task -q test:hostvm:ours\n", "exec deno task -q probe\n"]);
+  });
 });
 
 Deno.test("shellScript() is one command line, and a shell runs it as it is", async () => {

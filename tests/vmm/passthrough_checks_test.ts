@@ -9,6 +9,7 @@ import {
   checkCardFault,
   checkNesting,
   checkNvme,
+  checkPasids,
 } from "../../vmm/passthrough/checks.ts";
 import { GuestConsole, type GuestEvent } from "../../vmm/provision/guest_console.ts";
 import { Counters } from "../../vmm/counters.ts";
@@ -63,6 +64,39 @@ Deno.test("a guest that shows everything passes, and each thing that is missing 
     assertEquals(failures(lacking) > 0, true, `without ${line}`);
   }
   assertEquals([failures(GOOD, OTHER), failures(GOOD, DIGEST, OTHER)], [1, 1]);
+});
+
+/** What a guest says of two PASIDs, with its kernel's words about what is not mapped. */
+const PASIDS: readonly string[] = [0, 1, 2].flatMap((pasid) => [
+  `[1.0] vsmmu: pasid 0000:00:04.0 ${pasid} 0x345670000 ${pasid + 1}`,
+  "[2.0] arm-smmu-v3 3ee00000.iommu: event 0x10 received:",
+  `[2.0] arm-smmu-v3 3ee00000.iommu: \t0x000000200000${["0010", "1810", "2810"][pasid]}`,
+  "[2.0] arm-smmu-v3 3ee00000.iommu: \t0x0000000000000000",
+  "[2.0] arm-smmu-v3 3ee00000.iommu: \t0x0000000345671000",
+  "[2.0] arm-smmu-v3 3ee00000.iommu: \t0x0000000000000000",
+  `[2.1] vsmmu: pasid 0000:00:04.0 ${pasid} 0x345671000 `,
+]);
+
+Deno.test("PASIDs that reach their pages pass, and what is missing or different is noticed", () => {
+  const fails = (lines: readonly string[]): number =>
+    checkPasids(events(lines), CARD).filter(({ ok }) => !ok).length;
+  assertEquals([fails(PASIDS), fails([])], [0, 2]);
+  for (const [index, line] of PASIDS.entries()) {
+    const lacking = PASIDS.filter((_, i) => i !== index);
+    assertEquals(fails(lacking) > 0, true, `without ${line}`);
+  }
+  const changes: readonly (readonly [from: string, to: string])[] = [
+    ["2 0x345670000 3", "2 0x345670000 2"],
+    ["1 0x345670000 2", "1 0x345670000 "],
+    ["1 0x345671000 ", "1 0x345671000 2"],
+    ["0x0000002000002810", "0x0000002000001810"],
+    ["0x0000002000002810", "0x0000002800002810"],
+    ["0x0000002000001810", "0x0000002000001010"],
+  ];
+  for (const [from, to] of changes) {
+    const said = PASIDS.map((line) => line.replace(from, to));
+    assertEquals(said.join() !== PASIDS.join() && fails(said) > 0, true, `${from}: ${to}`);
+  }
 });
 
 Deno.test("what is different is noticed", () => {

@@ -69,6 +69,20 @@ Deno.test("GuestConsole reads each line of our /init", async (t) => {
         bytes: [0x1b, 0, 1, 0, 4, 8, 0, 0],
       },
     },
+    {
+      line: "pasid 0000:00:04.0 2 0x345670000 3",
+      event: {
+        kind: "pasid",
+        address: "0000:00:04.0",
+        pasid: 2,
+        iova: 0x3_4567_0000n,
+        page: 3,
+      },
+    },
+    {
+      line: "pasid 0000:00:04.0 0 14049284096 ",
+      event: { kind: "pasid", address: "0000:00:04.0", pasid: 0, iova: 0x3_4567_1000n },
+    },
     { line: "doorbell 0000:00:04.0", event: { kind: "doorbell", address: "0000:00:04.0" } },
     { line: "reset 0000:00:05.0", event: { kind: "reset", address: "0000:00:05.0" } },
     {
@@ -169,6 +183,22 @@ Deno.test("GuestConsole reads the SMMU driver's lines of old and new kernels", a
       ]);
     });
   }
+});
+
+Deno.test("GuestConsole tells the SubstreamID of an event that has one", () => {
+  const words = ["0x0000002000002810", "0x0000020000000000", "0x0000000345671000", "0x0"];
+  const lines = [
+    "event 0x10 received:",
+    ...words.map((word) => `\t0x${word.slice(2).padStart(16, "0")}`),
+  ].map((said) => `[    2.500000] arm-smmu-v3 9050000.smmuv3: ${said}`);
+  assertEquals<unknown>(events(lines), [{
+    atSeconds: 2.5,
+    kind: "smmuEvent",
+    type: 0x10,
+    streamId: 0x20,
+    substreamId: 2,
+    iova: 0x3_4567_1000n,
+  }]);
 });
 
 Deno.test("GuestConsole hears a kernel panic, with a caller's name in the line or without", () => {

@@ -2,6 +2,7 @@ import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { chooseBoard } from "../../vmm/qemu/board.ts";
 import {
   carriageSpi,
+  endpointsOnly,
   makeDeviceTree,
   parsePciHost,
   smmuSource,
@@ -94,6 +95,14 @@ Deno.test("smmuSource() has KVM's guests take a level and others an edge", () =>
   const interrupt = (kind: "kvm" | "tcg"): string | undefined =>
     smmuSource(parsePciHost(QEMU), kind).source.match(/interrupts = <(.*)>/)?.[1];
   assertEquals([interrupt("tcg"), interrupt("kvm")], ["0 6 1", "0 6 4"]);
+});
+
+Deno.test("endpointsOnly() leaves all other functions without an IOMMU", () => {
+  const at = (slot: number): { slot: number; socketPath: string } => ({ slot, socketPath: "" });
+  assertStringIncludes(
+    endpointsOnly([at(1), at(18)]),
+    "iommu-map = <0x8 &smmu 0x8 1>, <0x90 &smmu 0x90 1>;",
+  );
 });
 
 Deno.test("smmuSource() says where messages go, for Linux to prefer them to the wire", () => {

@@ -36,6 +36,26 @@ Deno.test("a function is found by its character device and by its PCI address", 
   }
 });
 
+Deno.test("a function without messages needs no window for them", () => {
+  const window = { base: 0x0800_0000, sizeBytes: 0x10_0000 };
+  // Status says that there is a list; it begins at 0x40, with one capability.
+  const cases = [
+    { name: "PCI Express", id: 0x10, expected: undefined },
+    { name: "MSI", id: 0x05, expected: window },
+    { name: "MSI-X", id: 0x11, expected: window },
+  ];
+  for (const { name, id, expected } of cases) {
+    const config = new Uint8Array(256);
+    [config[0x06], config[0x34], config[0x40]] = [0x10, 0x40, id];
+    using files = new HostTree({
+      [`${VF}/vfio-dev/vfio3/dev`]: "511:3",
+      [`${VF}/iommu_group/reserved_regions`]: RESERVED,
+      [`${VF}/config`]: config,
+    });
+    assertEquals(hostDevice("01:10.0", new Tree(files.root)).msiWindow, expected, name);
+  }
+});
+
 Deno.test("what is not there, or another driver's, is refused with what to do", async (t) => {
   const cases: readonly (readonly [name: string, message: string])[] = [
     ["0000:02:00.0", "this host has no such PCI function"],

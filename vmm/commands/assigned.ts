@@ -12,6 +12,7 @@ import {
   checkCardFault,
   checkNesting,
   checkNvme,
+  checkPasids,
 } from "../passthrough/checks.ts";
 import { findFunctions, FUNCTION_CLASS, type FunctionKind } from "../passthrough/host_functions.ts";
 import { Peer } from "../passthrough/peer.ts";
@@ -50,7 +51,8 @@ const COMPARED: readonly Mapping[] = [1, 4].flatMap((threads) =>
 export const WORK_FLAGS: Readonly<Record<string, Flag>> = {
   devices: {
     value: "KINDS",
-    help: "What the guest gets, of vf and nvme, each as often as it is there: vf by default",
+    help:
+      "What the guest gets, of vf, nvme and dma (a DMA test device), each as often as it is there: vf by default",
   },
   "virtio-blk": { help: "The guest also uses its emulated disk, behind the same SMMU" },
   mib: {
@@ -143,14 +145,15 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const { kinds, mib, cpuCount, disk, flr, reboot, fault, rootPorts, pasid, registers } = work;
   const assign = findFunctions(kinds);
   const guestIp = peerIp.replace(/\d+$/, "2");
-  using peer = await Peer.listen(peerIp, pseudoRandomBytes(mib << 20, SEED));
-  const { sends, takes } = peer.ports;
   const places = endpointPlaces(EMULATED + kinds.length, rootPorts).slice(EMULATED);
   const first = places[0].address;
   const card = cardOf(kinds, assign, places);
+  const tester = places[kinds.indexOf("dma")];
+  using peer = card && await Peer.listen(peerIp, pseudoRandomBytes(mib << 20, SEED));
   const configPath = values.text("config");
   const config = new Uint8Array(4096);
   const hasNvme = kinds.includes("nvme");
+  const { sends, takes } = peer?.ports ?? { sends: 0, takes: 0 };
   const maps = COMPARED.map(({ threads, pages }) => `${threads}:${pages}:0`).join(",");
   const words =
     `iommu.strict=1 vsmmu.net=${guestIp},${peerIp},${sends},${takes} vsmmu.maps=${maps}`;
@@ -161,12 +164,15 @@ async function runCommand(values: Values, io: Io): Promise<number> {
     memoryMiB: MEMORY_MIB,
     hugePages: values.on("huge-pages"),
     append: `${words} ` +
-      `vsmmu.iova=0x${FAULT_IOVA.toString(16)} vsmmu.nvme=${mib} vsmmu.config=${first}`,
+      `vsmmu.iova=0x${FAULT_IOVA.toString(16)} vsmmu.nvme=${mib} vsmmu.config=${first}` +
+      // Its GICv2m keeps no function from another's interrupts, which VFIO wants to be told of.
+      (tester ? ` iommufd.allow_unsafe_interrupts=1 vsmmu.pasids=${tester.address}` : ""),
     actions: [
       ...(disk ? ["disk"] : []),
       ...(card ? ["net"] : []),
       ...(hasNvme ? ["nvme"] : []),
       ...(hasNvme && flr ? ["flr"] : []),
+      ...(tester ? ["pasids"] : []),
       ...(reboot ? ["reboot", ...(card ? ["net"] : [])] : []),
       ...(configPath === undefined ? [] : ["config"]),
       ...(card && fault ? ["netfault"] : []),
@@ -185,8 +191,9 @@ async function runCommand(values: Values, io: Io): Promise<number> {
         if (event.kind === "config") config.set(event.bytes, event.offset);
       }
       return [
-        ...(card ? checkCard(events, card, peer.summary) : []),
+        ...(card && peer ? checkCard(events, card, peer.summary) : []),
         ...(hasNvme ? checkNvme(events, mib, flr) : []),
+        ...(tester ? checkPasids(events, tester) : []),
         ...checkNesting(summary),
         ...(card && fault ? checkCardFault(events, card, FAULT_IOVA) : []),
       ];

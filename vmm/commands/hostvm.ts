@@ -4,8 +4,10 @@
  */
 import { runHostVm, type Sink } from "../hostvm/host_vm.ts";
 import { iortOverride } from "../hostvm/iort_override.ts";
+import { OurSmmu } from "../hostvm/our_smmu.ts";
 import { type HostVmOptions, provisionHostVm } from "../hostvm/provision.ts";
-import { isVariable, shellScript, taskScript } from "../hostvm/task_script.ts";
+import { isVariable, shellScript, type SmmuKind, taskScript } from "../hostvm/task_script.ts";
+import { summaryLines } from "../report.ts";
 import { type Command, EXIT, type Flag, type Io, UsageError, type Values } from "./command.ts";
 
 const LONGEST_S = 86_400;
@@ -46,10 +48,13 @@ export const REPOSITORY: string = decodeURIComponent(new URL("../..", import.met
 export const hostvm: Command = {
   name: "hostvm",
   summary:
-    "runs a task (test: tests/hostvm/) on an emulated Arm server with iommufd, VFIO devices and a nested SMMUv3",
+    "runs a task (test: tests/hostvm/, or tests/hostvm_ours/ with --smmu ours) on an emulated Arm server with iommufd, VFIO devices and a nested SMMUv3",
   operand: "TASK …",
   flags: {
-    smmu: { value: "KIND", help: "Whose SMMUv3 the server has: qemu (default)" },
+    smmu: {
+      value: "KIND",
+      help: "Whose SMMUv3 the server has: qemu (default), or ours, with DMA test devices behind it",
+    },
     smp: { value: "N", help: "Processors, 1 to 8; 2 by default" },
     memory: { value: "MIB", help: "Memory, 1024 to 65536; 4096 by default" },
     append: { value: "WORDS", help: "Added to the kernel's command line" },
@@ -71,11 +76,13 @@ export const hostvm: Command = {
 };
 
 async function runCommand(values: Values, io: Io): Promise<number> {
-  if (values.choice("smmu", "qemu", ["qemu", "ours"]) === "ours") {
-    throw new UsageError("Cannot use --smmu ours: only QEMU's SMMUv3 can be the server's hardware");
+  const kind = values.choice("smmu", "qemu", ["qemu", "ours"]);
+  const isOurs = kind === "ours";
+  if (isOurs && values.on("stock-iort")) {
+    throw new UsageError("Cannot use --stock-iort with --smmu ours: there is no IORT");
   }
   const run = {
-    script: scriptOf(values),
+    script: scriptOf(values, kind),
     cpuCount: values.integer("smp", 2, 1, 8),
     memoryMiB: values.integer("memory", 4096, 1024, 65536),
     append: values.text("append") ?? "",
@@ -84,13 +91,19 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   };
   const options: HostVmOptions = { ...hostPartsOf(values, io), withGuest: values.on("guest") };
   const parts = await provisionHostVm(options);
-  const initrd = values.on("stock-iort") ? {} : { initrdPath: await iortOverride(parts, options) };
+  const initrd = isOurs || values.on("stock-iort")
+    ? {}
+    : { initrdPath: await iortOverride(parts, options) };
+  await using smmu = isOurs
+    ? await OurSmmu.start(parts, { ...run, log: io.note, signal: io.signal })
+    : undefined;
   io.note(`Starting the Host VM: QEMU ${parts.qemu.version}, ${run.cpuCount} processors`);
   const unread = new AbortController();
   try {
-    return await runHostVm(parts, {
+    const code = await runHostVm(parts, {
       ...run,
       ...initrd,
+      smmu,
       repository: REPOSITORY,
       outPath: values.text("out"),
       // Only what a person types: this command is used in loops over what comes through a pipe.
@@ -100,6 +113,10 @@ async function runCommand(values: Values, io: Io): Promise<number> {
       console: values.on("console") ? sink(Deno.stderr, unread) : undefined,
       signal: AbortSignal.any([io.signal, unread.signal]),
     });
+    if (smmu !== undefined) {
+      for (const line of ["", ...summaryLines(smmu.summary())]) io.note(line);
+    }
+    return code;
   } catch (error) {
     if (unread.signal.aborted) return EXIT.interrupted;
     throw error;
@@ -121,9 +138,11 @@ export function sink(
 }
 
 /** What the shell inside is to run. */
-function scriptOf(values: Values): string {
+function scriptOf(values: Values, smmu: SmmuKind): string {
   const variables = (values.text("env") ?? "").split(",").filter((word) => word !== "");
   const wrong = variables.find((variable) => !isVariable(variable));
   if (wrong !== undefined) throw new UsageError(`Cannot use --env ${wrong}: it is NAME=VALUE`);
-  return (values.on("sh") ? shellScript : taskScript)(values.operands, variables);
+  return values.on("sh")
+    ? shellScript(values.operands, variables)
+    : taskScript(values.operands, variables, smmu);
 }

@@ -1,6 +1,6 @@
 /**
  * QEMU's command line for the Host VM: an Arm server with a nested SMMUv3, a network card with virtual functions and an
- * NVMe disk, each behind a root port of its own.
+ * NVMe disk, each behind a root port of its own; or with our SMMUv3 and what we serve behind it.
  * @module
  */
 import type { QemuFeatures } from "../qemu/qemu_features.ts";
@@ -26,6 +26,8 @@ export interface HostVmParts {
   readonly append: string;
   /** Trace events of QEMU, by name or pattern, that go to the trace. */
   readonly traced: readonly string[];
+  /** The board with our own SMMU, instead of QEMU's with its functions. */
+  readonly ourBoard?: readonly string[];
 }
 
 /** Where what comes out of the machine goes; all are files. */
@@ -44,6 +46,12 @@ export interface HostVmOutputs {
   readonly tracePath: string;
 }
 
+/**
+ * Slots of the functions that the server has for itself. QEMU would give them those that are meant for what we serve;
+ * and none shares the interrupt of our SMMU, which Linux would then take for a level.
+ */
+const SLOT = { root: 16, repository: 17, parts: 18, serial: 20 } as const;
+
 /** The arguments after the program; the task has QEMU's standard input. */
 export function hostVmArguments(
   parts: HostVmParts,
@@ -52,6 +60,8 @@ export function hostVmArguments(
 ): string[] {
   const drive = (id: string, path: string, access = "read-only=on,"): string =>
     `driver=raw,node-name=${id},${access}file.driver=file,file.filename=${escape(path)}`;
+  const own = (slot: number, device: string): string =>
+    `${device},bus=pcie.0,addr=${slot.toString(16)}`;
   const port = (id: string, name: string): string[] => [
     "-device",
     `virtserialport,chardev=${id},name=${name}`,
@@ -63,11 +73,8 @@ export function hostVmArguments(
   return [
     ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
     ...(canExitWithParent ? ["-run-with", "exit-with-parent=on"] : []),
-    ...["-M", "virt,gic-version=3,its=on,virtualization=on,iommu=smmuv3"],
-    ...["-global", "arm-smmuv3.stage=nested"],
-    ...["-cpu", "max", "-smp", String(parts.cpuCount), "-m", `${parts.memoryMiB}M`],
-    ...["-accel", "tcg,thread=multi"],
-    ...["-bios", parts.firmwarePath, "-kernel", parts.kernelPath],
+    ...(parts.ourBoard ?? qemuBoard(parts)),
+    ...["-kernel", parts.kernelPath],
     ...(parts.initrdPath === undefined ? [] : ["-initrd", parts.initrdPath]),
     ...["-append", kernelWords(parts.append)],
     ...(parts.traced.length === 0 ? [] : ["-D", outputs.tracePath]),
@@ -75,28 +82,45 @@ export function hostVmArguments(
     ...file("console", outputs.consolePath),
     ...["-serial", "chardev:console"],
     ...["-blockdev", drive("root", parts.rootPath)],
-    ...["-device", "virtio-blk-pci,drive=root"],
+    ...["-device", own(SLOT.root, "virtio-blk-pci,drive=root")],
     ...["-blockdev", drive("repository", parts.repositoryPath)],
-    ...["-device", "virtio-blk-pci,drive=repository"],
+    ...["-device", own(SLOT.repository, "virtio-blk-pci,drive=repository")],
     ...(parts.partsPath === undefined ? [] : [
       ...["-blockdev", drive("parts", parts.partsPath)],
-      ...["-device", "virtio-blk-pci,drive=parts"],
+      ...["-device", own(SLOT.parts, "virtio-blk-pci,drive=parts")],
     ]),
     ...["-chardev", "stdio,id=input,signal=off"],
     ...file("output", outputs.outputPath),
     ...file("errors", outputs.errorsPath),
     ...file("control", outputs.controlPath),
     ...file("files", outputs.filesPath),
-    ...["-device", "virtio-serial-pci"],
+    ...["-device", own(SLOT.serial, "virtio-serial-pci")],
     ...port("input", "vsmmu.input"),
     ...port("output", "vsmmu.output"),
     ...port("errors", "vsmmu.errors"),
     ...port("control", "vsmmu.control"),
     ...port("files", "vsmmu.files"),
+    ...(parts.ourBoard === undefined ? qemuFunctions(drive("nvme", parts.nvmePath, "")) : []),
+  ];
+}
+
+function qemuBoard(parts: HostVmParts): string[] {
+  return [
+    ...["-M", "virt,gic-version=3,its=on,virtualization=on,iommu=smmuv3"],
+    ...["-global", "arm-smmuv3.stage=nested"],
+    ...["-cpu", "max", "-smp", String(parts.cpuCount), "-m", `${parts.memoryMiB}M`],
+    ...["-accel", "tcg,thread=multi"],
+    ...["-bios", parts.firmwarePath],
+  ];
+}
+
+/** What can be given away behind QEMU's SMMU. */
+function qemuFunctions(nvmeDrive: string): string[] {
+  return [
     ...["-netdev", "user,id=network,restrict=on"],
     ...["-device", "pcie-root-port,id=rp1,chassis=1,slot=1"],
     ...["-device", "igb,bus=rp1,netdev=network"],
-    ...["-blockdev", drive("nvme", parts.nvmePath, "")],
+    ...["-blockdev", nvmeDrive],
     ...["-device", "pcie-root-port,id=rp2,chassis=2,slot=2"],
     ...["-device", "nvme,bus=rp2,drive=nvme,serial=vsmmu"],
   ];

@@ -25,7 +25,7 @@ for port in /sys/class/virtio-ports/*; do
   [ -e "$port/name" ] && ln -sf "/dev/${port##*/}" "/dev/$(cat "$port/name")"
 done
 
-# Virtual functions of the network card, and the NVMe disk, belong to VFIO.
+# Virtual functions of the network card, the NVMe disk and our DMA test devices belong to VFIO.
 give() {
   echo vfio-pci > "$1/driver_override"
   [ -e "$1/driver" ] && echo "${1##*/}" > "$1/driver/unbind"
@@ -37,8 +37,10 @@ for card in /sys/bus/pci/devices/*; do
   echo 2 > "$card/sriov_numvfs"
   for function in "$card"/virtfn*; do give "$(readlink -f "$function")"; done
 done
-for disk in /sys/bus/pci/devices/*; do
-  [ "$(cat "$disk/class")" = 0x010802 ] && give "$disk"
+for function in /sys/bus/pci/devices/*; do
+  case "$(cat "$function/class" "$function/vendor" "$function/device" | tr '\n' ' ')" in
+    "0x010802 "* | "0x00ff00 0x1b36 0x0005 ") give "$function" ;;
+  esac
 done
 
 # What guests consist of, if it came along, is where the cache is.

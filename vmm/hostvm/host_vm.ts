@@ -2,10 +2,12 @@
  * One run of the Host VM: a task of the repository inside, its output, its files, its exit code.
  * @module
  */
+import { delay } from "@std/async/delay";
 import { EnvironmentError } from "../environment_error.ts";
 import { OwnFolder } from "../own_folder.ts";
 import { endOf, lastLines, machineTool, run } from "../tool.ts";
 import { hostVmArguments, type HostVmParts } from "./arguments.ts";
+import type { OurSmmu } from "./our_smmu.ts";
 import type { HostVmProvisions } from "./provision.ts";
 import { Tail } from "./tail.ts";
 import { exitCodeOf, hasStarted, lastMessages, reasonOf } from "./task_end.ts";
@@ -26,6 +28,8 @@ export interface HostVmRun {
   readonly cpuCount: number;
   readonly memoryMiB: number;
   readonly append: string;
+  /** Our device as the server's SMMU; QEMU's own when absent. */
+  readonly smmu?: OurSmmu | undefined;
   /** Trace events of QEMU, by name or pattern, that go to `qemu-trace` among the task's files. */
   readonly traced?: readonly string[];
   readonly timeoutSeconds: number;
@@ -46,6 +50,7 @@ export interface HostVmRun {
 
 const NVME_MIB = 64;
 const KILL_MS = 5000;
+const LAST_WORDS_MS = 1000;
 /** Some ten seconds on an idle machine, all of them under emulation. */
 const BOOT_S = 240;
 
@@ -78,8 +83,9 @@ export async function runHostVm(parts: HostVmProvisions, options: HostVmRun): Pr
     nvmePath: file("nvme.img"),
     cpuCount: options.cpuCount,
     memoryMiB: options.memoryMiB,
-    append: options.append,
+    append: [options.smmu?.words ?? "", options.append].filter((word) => word !== "").join(" "),
     traced: options.traced ?? [],
+    ...(options.smmu === undefined ? {} : { ourBoard: options.smmu.boardArguments }),
   };
   const args = hostVmArguments(machine, outputs, parts.features);
   const end = await (async (): Promise<string> => {
@@ -110,7 +116,7 @@ export async function runHostVm(parts: HostVmProvisions, options: HostVmRun): Pr
 async function runQemu(
   { qemu }: HostVmProvisions,
   args: readonly string[],
-  { signal, hasInput, timeoutSeconds, bootSeconds = BOOT_S }: HostVmRun,
+  { signal, hasInput, timeoutSeconds, bootSeconds = BOOT_S, smmu }: HostVmRun,
   controlPath: string,
 ): Promise<string> {
   const child = new Deno.Command(qemu.tool.command, {
@@ -127,15 +133,25 @@ async function runQemu(
     kill(child, "SIGTERM");
     killTimer ??= setTimeout(() => kill(child, "SIGKILL"), KILL_MS);
   };
-  const timeout = setTimeout(() => {
-    reason = `its ${timeoutSeconds} seconds were over (--timeout)`;
+  const giveUp = (why: string): void => {
+    reason ||= why;
     stop();
-  }, timeoutSeconds * 1000);
+  };
+  const timeout = setTimeout(
+    () => giveUp(`its ${timeoutSeconds} seconds were over (--timeout)`),
+    timeoutSeconds * 1000,
+  );
   const bootTimeout = setTimeout(async () => {
     if (hasStarted(await textOf(controlPath))) return;
-    reason = `it did not start its task within ${bootSeconds} seconds`;
-    stop();
+    giveUp(`it did not start its task within ${bootSeconds} seconds`);
   }, bootSeconds * 1000);
+  const gone = new AbortController();
+  smmu?.release(gone.signal).catch(async ({ message }: Error) => {
+    // A QEMU that refuses its arguments closes its sockets first and says why a moment later.
+    await delay(LAST_WORDS_MS, { signal: gone.signal }).catch(() => {});
+    if (!gone.signal.aborted) giveUp(message);
+  });
+  smmu?.ended.then((failure) => failure !== undefined && giveUp(failure));
   signal.addEventListener("abort", stop);
   try {
     const [status, words] = await Promise.all([child.status, new Response(child.stderr).text()]);
@@ -143,6 +159,7 @@ async function runQemu(
     const said = lastLines(words, 4).filter((line) => !line.includes(" warning: "));
     return reason || [`QEMU ended with ${endOf(status)}`, ...said].join("; ");
   } finally {
+    gone.abort();
     clearTimeout(timeout);
     clearTimeout(bootTimeout);
     clearTimeout(killTimer);

@@ -4,18 +4,22 @@
  */
 import { shellWords } from "../qemu/shell_words.ts";
 
-/** What the standard uses are called outside, and which task of `deno.json` each is inside. */
-const TASKS: ReadonlyMap<string, string> = new Map([
-  ["test", "test:hostvm"],
-  ["bench", "bench:hostvm"],
-]);
+/** What the standard uses are called outside, and which task of `deno.json` each is inside, by whose SMMU it is. */
+const TASKS: Readonly<Record<SmmuKind, ReadonlyMap<string, string>>> = {
+  qemu: new Map([["test", "test:hostvm"], ["bench", "bench:hostvm"]]),
+  ours: new Map([["test", "test:hostvm:ours"]]),
+};
+
+/** Whose SMMU a Host VM has. */
+export type SmmuKind = "qemu" | "ours";
 
 /** A script that runs a task of `deno.json` with its arguments, in an environment of more `NAME=VALUE`. */
 export function taskScript(
   [task, ...rest]: readonly string[],
   environment: readonly string[],
+  smmu: SmmuKind = "qemu",
 ): string {
-  return script(["deno", "task", "-q", TASKS.get(task) ?? task, ...rest], environment);
+  return script(["deno", "task", "-q", TASKS[smmu].get(task) ?? task, ...rest], environment);
 }
 
 /** A script that runs a command line of the shell. */

@@ -101,6 +101,39 @@ export function checkNvme(
   ];
 }
 
+/** Judges a DMA test device that wrote at one IOVA as itself and as two PASIDs, and at one that is mapped for none of them. */
+export function checkPasids(
+  events: readonly GuestEvent[],
+  { address, streamId }: Pick<CardExpectations, "address" | "streamId">,
+): Check[] {
+  const writes = events.flatMap((event) =>
+    event.kind === "pasid" && event.address === address ? [event] : []
+  );
+  const iova = writes[0]?.iova;
+  const reached = writes.filter((write) => write.iova === iova)
+    .map(({ pasid, page }) => `PASID ${pasid}: ${page === undefined ? "none" : `page ${page}`}`);
+  const beyond = writes.filter((write) => write.iova !== iova);
+  const faults = events.flatMap((event) =>
+    event.kind === "smmuEvent" && event.type === F_TRANSLATION && event.streamId === streamId
+      ? [`${event.substreamId ?? 0}: ${hex(event.iova)}`]
+      : []
+  );
+  const expected = beyond.map(({ pasid, iova }) => `${pasid}: ${hex(iova)}`);
+  return [
+    {
+      name: "One IOVA is another page for the function and for each of two PASIDs of it",
+      ok: reached.join() === "PASID 0: page 1,PASID 1: page 2,PASID 2: page 3",
+      seen: reached.join(", ") || "nothing",
+    },
+    {
+      name: `What is not mapped is an event of StreamID ${hex(streamId)} and the SubstreamID`,
+      ok: expected.length === 3 && faults.join() === expected.join() &&
+        beyond.every(({ page }) => page === undefined),
+      seen: faults.join(", ") || "no event",
+    },
+  ];
+}
+
 /** Judges that hardware walks the guest's tables: guest RAM is mapped once, and never again. */
 export function checkNesting({ iommufd: { calls, refused, commandsPassed } }: Summary): Check[] {
   const maps = calls["IOMMU_IOAS_MAP_FILE"] ?? 0;

@@ -6,7 +6,7 @@ import { EnvironmentError } from "../environment_error.ts";
 import { Tree } from "../probe/tree.ts";
 
 /** Kinds of functions, by their PCI class. */
-export const FUNCTION_CLASS = { vf: 0x02_0000, nvme: 0x01_0802 } as const;
+export const FUNCTION_CLASS = { vf: 0x02_0000, nvme: 0x01_0802, dma: 0x00_ff00 } as const;
 
 /** A kind. */
 export type FunctionKind = keyof typeof FUNCTION_CLASS;

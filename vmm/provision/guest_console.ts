@@ -91,7 +91,18 @@ export type GuestEvent =
       readonly kind: "smmuEvent";
       readonly type: number;
       readonly streamId: number;
+      /** Absent when the transaction had none. */
+      readonly substreamId?: number;
       readonly iova: bigint;
+    }
+    /** What a write of a function as PASID, where 0 is without one, at an IOVA reached: a page of the guest's, from 1. */
+    | {
+      readonly kind: "pasid";
+      readonly address: string;
+      readonly pasid: number;
+      readonly iova: bigint;
+      /** Absent when it reached none. */
+      readonly page?: number;
     }
     /** The guest gave up. */
     | { readonly kind: "fail"; readonly reason: string }
@@ -111,6 +122,8 @@ type Body = GuestEvent extends infer Event
   : never;
 
 const RECORD_QUADS = 4;
+/** Substream ID is valid: bit 11 of a record. */
+const SSV = 0x800n;
 
 /** Reads a console line by line. It remembers what spans lines: a measurement's begin and an event record's words. */
 export class GuestConsole {
@@ -174,7 +187,13 @@ export class GuestConsole {
     if (this.#record.length < RECORD_QUADS) return undefined;
     const [head, , iova] = this.#record;
     this.#record = undefined;
-    return { kind: "smmuEvent", type: Number(head & 0xffn), streamId: Number(head >> 32n), iova };
+    return {
+      kind: "smmuEvent",
+      type: Number(head & 0xffn),
+      streamId: Number(head >> 32n),
+      ...((head & SSV) === 0n ? {} : { substreamId: Number(head >> 12n & 0xf_ffffn) }),
+      iova,
+    };
   }
 }
 
@@ -250,6 +269,15 @@ function plain(word: string, rest: readonly string[]): Body | undefined {
         address: first,
         vectors: Number(second),
         count: Number(third),
+      };
+    case "pasid":
+      if (!isCount(second) || !isNumeral(third)) return undefined;
+      return {
+        kind: "pasid",
+        address: first,
+        pasid: Number(second),
+        iova: BigInt(third),
+        ...(isCount(rest[3]) ? { page: Number(rest[3]) } : {}),
       };
     case "done":
       return { kind: "done" };

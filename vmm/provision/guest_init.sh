@@ -1,12 +1,13 @@
 #!/bin/busybox sh
 # First process of the guest: runs the actions that the kernel command line names and powers off.
 #
-#   vsmmu.run=disk,fault,domains,renumber,bench,maps,net,nvme,flr,config,netfault,shell
+#   vsmmu.run=disk,fault,domains,renumber,bench,maps,net,nvme,flr,config,netfault,pasids,shell
 #                                      actions, in this order; disk by default; after `reboot` the next boot goes on
 #   vsmmu.iova=0x123456780000          address that `fault` has the DMA test device write to
 #   vsmmu.net=OWN,PEER,RECEIVE,SEND    addresses of this guest and of the peer of `net`, which sends to whoever connects to
 #                                      port RECEIVE, and takes at port SEND
 #   vsmmu.config=0000:00:04.0          the function whose configuration space `config` tells
+#   vsmmu.pasids=0000:00:04.0          the DMA test device that `pasids` uses
 #   vsmmu.maps=1:1:0,1:64:0            what `maps` measures: threads, pages of a mapping, whether they are scattered
 #   vsmmu.seconds=2                    how long each time
 #   vsmmu.nvme=4                       how many MiB `nvme` writes
@@ -295,6 +296,64 @@ netfault() { # The card, which no driver has any more, is told to read descripto
   usleep 1000000
 }
 
+call() { # FD REQUEST WORD…: an ioctl whose structure is these words; sets `answer` to what they are then.
+  fd=$1
+  { for word in $2 0; do printf "$(le32 $word)"; done; shift 2; for word; do printf "$(le32 $word)"; done; } > /request
+  ioctl $fd < /request > /answer || fail "ioctl $(od -An -tx4 -N4 /request) says error $((256 - $?))"
+  answer=$(od -An -v -tu4 /answer)
+}
+
+word() { # INDEX: one of the answer's
+  set -- $1 $answer
+  shift $1
+  echo $2
+}
+
+space() { # PAGE: an address space for PASIDs, with this page of the file at $iova; prints its HWPT.
+  call 3 0x3b81 12 0 0                                                # IOMMU_IOAS_ALLOC
+  ioas=$(word 2)
+  call 3 0x3b8f 40 7 $ioas 5 $(($1 * 4096)) 0 4096 0 $((iova & 0xffffffff)) $((iova >> 32)) # IOMMU_IOAS_MAP_FILE
+  call 3 0x3b89 48 8 $device $ioas 0 0 0 0 0 0 0 0                    # IOMMU_HWPT_ALLOC
+  word 4
+}
+
+pasids() { # A program's way to PASIDs: VFIO and iommufd. One IOVA for the function and two PASIDs of it, and three pages.
+  address=$(setting pasids)
+  function=/sys/bus/pci/devices/$address
+  [ -e $function/driver ] && echo $address > $function/driver/unbind
+  echo vfio-pci > $function/driver_override
+  echo $address > /sys/bus/pci/drivers_probe
+  node=/dev/vfio/devices/$(ls $function/vfio-dev)
+  [ -c $node ] || fail "$address does not belong to VFIO"
+  quietly mount -t tmpfs tmpfs /mnt
+  quietly dd if=/dev/zero of=/mnt/pages bs=4096 count=3
+  exec 3<>/dev/iommu 4<>$node 5<>/mnt/pages
+  call 4 0x3b76 16 0 3 0                                              # VFIO_DEVICE_BIND_IOMMUFD
+  device=$(word 3)
+  iova=0x345670000
+  plain=$(space 0) one=$(space 1) two=$(space 2)
+  call 4 0x3b77 16 0 $plain 0                                         # VFIO_DEVICE_ATTACH_IOMMUFD_PT
+  call 4 0x3b77 16 1 $one 1
+  call 4 0x3b77 16 1 $two 2
+  read bar end flags < $function/resource
+  register() { quietly devmem $((bar + $1)) 32 $2; }
+  for pasid in 0 0x80000001 0x80000002; do                            # bit 31: there is one
+    for at in $iova $((iova + 4096)); do
+      quietly dd if=/dev/zero of=/mnt/pages bs=4096 count=3 conv=notrunc
+      register 0x1000 $pasid
+      register 0x04 $((at & 0xffffffff))
+      register 0x08 $((at >> 32))
+      register 0x0c 4                                                 # LEN
+      register 0x14 1                                                 # DBELL
+      register 0x00 > /dev/null                                       # TRIGGER
+      reached=$(for page in 0 1 2; do od -An -tx4 -N4 -j $((page * 4096)) /mnt/pages; done | grep -n 12345678)
+      say "pasid $address $((pasid & 0xfffff)) $at ${reached%%:*}"
+    done
+  done
+  exec 3<&- 4<&- 5<&-
+  quietly umount /mnt
+}
+
 shell() { setsid cttyhack sh; }
 
 # The command line is the same after a reboot, so word of how far we are goes over the disk.
@@ -333,7 +392,7 @@ for action in $(setting run disk | tr , ' '); do
   at=$((at + 1))
   [ $at -gt $over ] || continue
   case $action in
-    disk | fault | domains | renumber | bench | maps | net | nvme | flr | config | netfault | shell | reboot) say "run $action"; $action ;;
+    disk | fault | domains | renumber | bench | maps | net | nvme | flr | config | netfault | pasids | shell | reboot) say "run $action"; $action ;;
     *) fail "No such action: $action" ;;
   esac
 done

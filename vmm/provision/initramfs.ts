@@ -5,6 +5,7 @@
  */
 
 import { type Artefact, type Cache, removeTree } from "./cache.ts";
+import { ioctlProgram } from "./ioctl_program.ts";
 import type { Kernel } from "./kernel.ts";
 import { sha256 } from "./manifest.ts";
 import type { Packages } from "./packages.ts";
@@ -39,28 +40,26 @@ export async function initramfs(
 ): Promise<Artefact> {
   const script = await Deno.readFile(new URL("guest_init.sh", import.meta.url));
   const busyboxBytes = await Deno.readFile(busyboxPath);
-  const tool = structIoctl(DMA_MAP_BENCHMARK);
+  const programs = { ioctl: ioctlProgram(), "map-benchmark": structIoctl(DMA_MAP_BENCHMARK) };
   const release = kernel.release ?? "own";
   const modules = kernel.modulesPath === undefined ? [] : listNames(kernel.modulesPath);
   return await cache.artefact({
     name: `initramfs-${release}`,
     title: "the initramfs",
-    inputs: [
-      "3",
-      release,
-      await sha256(script),
-      await sha256(busyboxBytes),
-      await sha256(tool),
-      ...modules,
-    ].join(" "),
+    inputs: ["4", release]
+      .concat(await Promise.all([script, busyboxBytes, ...Object.values(programs)].map(sha256)))
+      .concat(modules).join(" "),
     make: async (path) => {
       const tree = `${path}/tree`;
       await Deno.mkdir(`${tree}/bin`, { recursive: true });
       await Deno.mkdir(`${tree}/modules`);
       await Deno.writeFile(`${tree}/bin/busybox`, busyboxBytes);
       await Deno.writeFile(`${tree}/init`, script);
-      await Deno.writeFile(`${tree}/bin/map-benchmark`, tool);
-      const names = ["bin", "bin/busybox", "bin/map-benchmark", "init", "modules"];
+      const names = ["bin", "bin/busybox", "init", "modules"];
+      for (const [name, program] of Object.entries(programs)) {
+        await Deno.writeFile(`${tree}/bin/${name}`, program);
+        names.push(`bin/${name}`);
+      }
       for (const module of modules) {
         await Deno.copyFile(`${kernel.modulesPath}/${module}`, `${tree}/modules/${module}`);
         names.push(`modules/${module}`);

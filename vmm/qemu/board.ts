@@ -12,6 +12,8 @@ export interface Board {
   readonly cpu: string;
   /** QEMU's `gic-version`. */
   readonly gicVersion: "2" | "3" | "host";
+  /** Whether the guest begins at EL2, and can be a host itself. */
+  readonly virtualization?: boolean;
 }
 
 /** A GICv2 has eight processor interfaces. IHI 0048B §1.4. */

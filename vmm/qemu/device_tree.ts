@@ -79,7 +79,7 @@ export async function makeDeviceTree(
   );
   await run(dtc, [...QUIET, "-I", "dts", "-O", "dtb", "-o", path], {
     doing: "make the guest's device tree",
-    input: text + source,
+    input: text + source + (machine.foreignFunctions ? endpointsOnly(machine.endpoints) : ""),
     signal,
   });
   return addresses;
@@ -156,6 +156,19 @@ function directSource({ slot, direct, behindPort }: Endpoint): string {
 
 &{${PCI_HOST}} {
 ${behindPort ? portNode(slot, functionNode(slot, 0)) : functionNode(slot, slot)}
+};
+`;
+}
+
+/**
+ * What follows the source of the SMMU when it is before some functions alone: QEMU's own reach memory without it, and
+ * their driver must not believe otherwise. Linux `bindings/pci/pci-iommu.txt`: what is in no row has no IOMMU.
+ */
+export function endpointsOnly(endpoints: readonly Endpoint[]): string {
+  const rows = endpoints.map(({ slot }) => `<${hex(slot * 8)} &smmu ${hex(slot * 8)} 1>`);
+  return `
+&{${PCI_HOST}} {
+	iommu-map = ${rows.join(", ")};
 };
 `;
 }

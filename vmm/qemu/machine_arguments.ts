@@ -35,6 +35,8 @@ export interface MachineConfiguration {
   /** Where the vfio-user server of the function that carries the SMMU listens. */
   readonly smmuSocketPath: string;
   readonly endpoints: readonly Endpoint[];
+  /** Whether QEMU has functions of its own, whose accesses to memory pass the SMMU by. */
+  readonly foreignFunctions?: boolean;
   /** Whether the SMMU sends messages to the GICv2m frame; otherwise its interrupt is a wire. */
   readonly messages?: boolean;
 }
@@ -82,13 +84,11 @@ export function machineArguments(
     ...(machine.initrdPath ? ["-initrd", machine.initrdPath] : []),
     ...["-append", kernelCommandLine(machine)],
     ...["-dtb", paths.deviceTree],
-    ...carriageArguments(machine.smmuSocketPath),
-    ...machine.endpoints.flatMap(endpointArguments),
+    ...functionArguments(machine),
     ...["-display", "none"],
     ...["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"],
-    ...["-S", "-action", "reboot=shutdown,shutdown=pause"],
-    ...["-qmp", `unix:${escape(paths.qmp)},server=on,wait=off`],
-    ...["-qtest", `unix:${escape(paths.qtest)},server=on,wait=off`, "-qtest-log", "none"],
+    ...["-action", "reboot=shutdown,shutdown=pause"],
+    ...controlArguments(paths),
     ...protectionArguments(features),
   ];
 }
@@ -107,12 +107,31 @@ export function memoryBackend(
   return `memory-backend-memfd,id=ram,size=${memoryMiB}M,share=on${pages}`;
 }
 
-function boardArguments(machine: MachineConfiguration, more: string): string[] {
-  const { accelerator, cpu, gicVersion } = machine.board;
+/** The functions that we serve, which the SMMU's registers are in one of. */
+export function functionArguments(machine: MachineConfiguration): string[] {
+  return [
+    ...carriageArguments(machine.smmuSocketPath),
+    ...machine.endpoints.flatMap(endpointArguments),
+  ];
+}
+
+/** Has QEMU wait for us, and obey. */
+export function controlArguments(paths: Pick<MachinePaths, "qmp" | "qtest">): string[] {
+  return [
+    "-S",
+    ...["-qmp", `unix:${escape(paths.qmp)},server=on,wait=off`],
+    ...["-qtest", `unix:${escape(paths.qtest)},server=on,wait=off`, "-qtest-log", "none"],
+  ];
+}
+
+/** The board without what is plugged into it; `more` is added to `-machine`. */
+export function boardArguments(machine: MachineConfiguration, more: string): string[] {
+  const { accelerator, cpu, gicVersion, virtualization } = machine.board;
   const msi = gicVersion === "2" ? "" : ",msi=gicv2m";
+  const el2 = virtualization ? ",virtualization=on" : "";
   return [
     ...["-nodefaults", "-no-user-config"],
-    ...["-machine", `virt,gic-version=${gicVersion}${msi}${more}`],
+    ...["-machine", `virt,gic-version=${gicVersion}${msi}${el2}${more}`],
     ...["-accel", accelerator === "tcg" ? "tcg,thread=multi" : accelerator],
     ...["-cpu", cpu, "-smp", String(machine.cpuCount), "-m", `${machine.memoryMiB}M`],
   ];

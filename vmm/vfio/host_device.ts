@@ -3,6 +3,8 @@
  * Documentation/ABI/testing/sysfs-devices-vfio-dev and sysfs-kernel-iommu_groups.
  * @module
  */
+import { readStandardChain } from "../../hw/pci/capability_chain.ts";
+import { CapabilityId } from "../../hw/pci/registers.ts";
 import { EnvironmentError } from "../environment_error.ts";
 import { Tree } from "../probe/tree.ts";
 
@@ -20,7 +22,7 @@ export interface HostDevice {
   readonly devicePath: string;
   /** Its PCI address, such as `0000:01:10.0`. */
   readonly address: string;
-  /** Where the kernel maps doorbells of the host's interrupt controller for it, if it does. */
+  /** Where the kernel maps doorbells of the host's interrupt controller for it, if it does, and it can send messages. */
   readonly msiWindow: Window | undefined;
 }
 
@@ -33,8 +35,17 @@ export function hostDevice(text: string, tree: Tree = new Tree()): HostDevice {
   return {
     devicePath: `${DEVICES}${name}`,
     address: tree.target(folder) ?? folder.slice(folder.lastIndexOf("/") + 1),
-    msiWindow: msiWindow(tree.text(`${folder}/iommu_group/reserved_regions`) ?? ""),
+    msiWindow: sendsMessages(tree.bytes(`${folder}/config`))
+      ? msiWindow(tree.text(`${folder}/iommu_group/reserved_regions`) ?? "")
+      : undefined,
   };
+}
+
+/** A guest whose driver is VFIO could not take a function that it must map something for, so it must not without need. */
+function sendsMessages(config: Uint8Array | undefined): boolean {
+  if (config === undefined) return true;
+  const kinds: readonly number[] = [CapabilityId.Msi, CapabilityId.MsiX];
+  return readStandardChain(config).capabilities.some(({ id }) => kinds.includes(id));
 }
 
 function byAddress(text: string, tree: Tree): { name: string; folder: string } {
