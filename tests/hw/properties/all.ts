@@ -1,0 +1,11 @@
+/**
+ * All properties.
+ * @module
+ */
+import { coherence } from "./coherence.ts";
+import { commandQueue } from "./command_queue.ts";
+import { eventQueue } from "./event_queue.ts";
+import type { Property } from "./property.ts";
+
+/** All properties. */
+export const PROPERTIES: readonly Property[] = [commandQueue, eventQueue, coherence];
