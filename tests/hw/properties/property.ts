@@ -20,6 +20,8 @@ export interface Property {
   readonly name: string;
   /** How many scenarios are tried. */
   readonly runs: number;
+  /** Scenarios that are tried first: all of them, where there are few. */
+  readonly examples?: readonly unknown[];
   /** Scenarios with what has to hold in them: an exception says that it does not. */
   readonly of: (make: MakeGuest) => fc.IRawProperty<unknown>;
 }
@@ -44,9 +46,13 @@ export function tryOut(
   make: MakeGuest = honest,
   how: { readonly seed?: number; readonly path?: string; readonly endOnFailure?: boolean } = {},
 ): Failure | undefined {
-  const { runs, of } = property;
+  const { runs, of, examples = [] } = property;
   // No property of ours is asynchronous.
-  const details = fc.check(of(make), { numRuns: runs, ...how }) as fc.RunDetails<unknown>;
+  const details = fc.check(of(make), {
+    numRuns: runs,
+    examples: [...examples],
+    ...how,
+  }) as fc.RunDetails<unknown>;
   if (!details.failed) return undefined;
   const { seed, counterexamplePath } = details;
   return { report: fc.defaultReportMessage(details) ?? "", seed, path: counterexamplePath ?? "" };
