@@ -4,7 +4,7 @@
  */
 import type { GuestMemory } from "../../../hw/guest_memory.ts";
 import type { Tlb } from "../../../hw/smmuv3/translation/tlb.ts";
-import { altered, Guest } from "../../support/guest.ts";
+import { altered, CDS, Guest, STRTAB } from "../../support/guest.ts";
 import type { MakeGuest } from "./property.ts";
 
 /** A broken device, and the property that has to notice. */
@@ -19,6 +19,13 @@ export interface Canary {
 const COMMANDS = "P1 P2 P5 P6 P9";
 const EVENTS = "P1 P3 P5 P16";
 const CACHES = "P7 P11 P18";
+const STES = "P12";
+const WALKS = "P14 P15 P17 P19 P21 P22";
+const UPDATES = "P19";
+const SUBSTREAMS = "P20";
+const STALLS = "P23";
+const REGISTERS = "P25";
+const BRING_UP = "P26";
 const CMDQ_PROD = 0x98;
 const CMDQ_CONS = 0x9c;
 
@@ -62,6 +69,33 @@ function withWrites(
   const honest = smmu.write32.bind(smmu);
   smmu.write32 = (offset, value): void => write(offset, value, honest);
 }
+
+/** A guest whose device finds records of a size otherwise. */
+function withRecords(
+  sizeBytes: number,
+  tamper: (quads: BigUint64Array, gpa: number) => void,
+): MakeGuest {
+  return withMemory((ram) => ({
+    fetch: (gpa, into) => {
+      if (!ram.fetch(gpa, into)) return false;
+      if (into.bytes.length === sizeBytes) tamper(into.quads, gpa);
+      return true;
+    },
+  }));
+}
+
+/** A guest whose device records events otherwise. */
+function withEvents(tamper: (quads: BigUint64Array) => void): MakeGuest {
+  return withMemory((ram) => ({
+    store: (gpa, from) => {
+      if (from.bytes.length === 32) tamper(from.quads);
+      return ram.store(gpa, from);
+    },
+  }));
+}
+
+const isSte = (gpa: number): boolean => gpa >= STRTAB && gpa < STRTAB + 0x1000;
+const opcode = (quads: BigUint64Array): number => Number(quads[0] & 0xffn);
 
 /** All of them. */
 export const CANARIES: readonly Canary[] = [
@@ -244,6 +278,169 @@ export const CANARIES: readonly Canary[] = [
       };
     }),
   },
+  {
+    name: "an STE that bypasses, and must have zeros where nothing counts",
+    groups: STES,
+    make: withRecords(64, (quads, gpa) => {
+      const isBypass = (quads[0] & 0xfn) === 0b1001n;
+      if (isSte(gpa) && isBypass && (quads[0] >> 4n | quads[2] | quads[3]) !== 0n) quads[0] = 0n;
+    }),
+  },
+  {
+    name: "an STE of stage 2 whose EATS and STRW count without stage 1 and IDR0.Hyp",
+    groups: STES,
+    make: withRecords(64, (quads, gpa) => {
+      const isStage2 = (quads[0] & 0xfn) === 0b1101n;
+      if (isSte(gpa) && isStage2 && (quads[1] >> 30n & 3n) !== 0n) quads[0] = 0n;
+    }),
+  },
+  {
+    name: "an STE of which half is what was read the last time",
+    groups: STES,
+    make: tornRecords(),
+  },
+  {
+    name: "a walk that ignores APTable",
+    groups: WALKS,
+    make: withRecords(8, (quads) => quads[0] &= ~(3n << 61n)),
+  },
+  {
+    name: "a walk that ignores output bits beyond the address size",
+    groups: WALKS,
+    make: withRecords(8, (quads) => quads[0] &= ~(0xfn << 44n)),
+  },
+  {
+    name: "an access flag that is reported as set, and is not",
+    groups: WALKS,
+    make: withMemory(() => ({ compareExchange: () => 0 })),
+  },
+  {
+    name: "an event without the tag of its address",
+    groups: WALKS,
+    make: withEvents((quads) => quads[2] &= (1n << 56n) - 1n),
+  },
+  {
+    name: "an event whose RnW says what was written",
+    groups: WALKS,
+    make: withEvents((quads) => quads[1] ^= 1n << 35n),
+  },
+  {
+    name: "an event of stage 2 that does not say so",
+    groups: WALKS,
+    make: withEvents((quads) => quads[1] &= ~(1n << 39n)),
+  },
+  {
+    name: "an update that does not look whether the descriptor has changed",
+    groups: UPDATES,
+    make: withMemory((ram) => ({
+      compareExchange: (gpa, expected, desired) => {
+        const done = ram.compareExchange(gpa, expected, desired);
+        if (done !== 0) ram.store(gpa, desired);
+        return 0;
+      },
+    })),
+  },
+  {
+    name: "an update that also clears",
+    groups: UPDATES,
+    make: withMemory((ram) => ({
+      compareExchange: (gpa, expected, desired) => {
+        desired.quads[0] &= ~(1n << 51n);
+        return ram.compareExchange(gpa, expected, desired);
+      },
+    })),
+  },
+  {
+    name: "a SubstreamID 0 that counts as none",
+    groups: SUBSTREAMS,
+    make: tampered(({ smmu }) => {
+      const read = smmu.dma.read.bind(smmu.dma);
+      smmu.dma.read = (requester, ...transfer): boolean => {
+        const substreamId = requester.substreamId === 0 ? -1 : requester.substreamId;
+        return read({ ...requester, substreamId }, ...transfer);
+      };
+    }),
+  },
+  {
+    name: "a level 1 descriptor of CDs that is valid whatever it says",
+    groups: SUBSTREAMS,
+    make: withRecords(8, (quads, gpa) => {
+      if (gpa >= CDS && gpa < CDS + 0x1_0000) quads[0] |= 1n;
+    }),
+  },
+  {
+    name: "a CMD_STALL_TERM of the neighbour",
+    groups: STALLS,
+    make: withRecords(16, (quads) => {
+      if (opcode(quads) === 0x45) quads[0] ^= 1n << 32n;
+    }),
+  },
+  {
+    name: "a CMD_RESUME that always retries",
+    groups: STALLS,
+    make: withRecords(16, (quads) => {
+      if (opcode(quads) === 0x44) quads[0] |= 1n << 12n;
+    }),
+  },
+  {
+    name: "a tag that is given to two at once",
+    groups: STALLS,
+    make: withEvents((quads) => quads[1] &= ~3n),
+  },
+  {
+    name: "page 0 without the registers of page 1",
+    groups: REGISTERS,
+    make: tampered((guest) => {
+      const { smmu } = guest;
+      const read = smmu.read32.bind(smmu);
+      smmu.read32 = (offset): number => offset === 0xac ? 0 : read(offset);
+    }),
+  },
+  {
+    name: "a write of eight bytes whose upper half is lost",
+    groups: REGISTERS,
+    make: tampered(({ smmu }) => {
+      const write = smmu.write.bind(smmu);
+      smmu.write = (offset, bytes): void => write(offset, bytes.subarray(0, 4));
+    }),
+  },
+  {
+    name: "a CR0ACK that says so at the next write",
+    groups: REGISTERS,
+    make: tampered((guest) => {
+      const { smmu } = guest;
+      const read = smmu.read32.bind(smmu);
+      let acknowledged = read(0x24);
+      withWrites(guest, (offset, value, honest) => {
+        if (offset === 0x20) acknowledged = read(0x24);
+        honest(offset, value);
+      });
+      smmu.read32 = (offset): number => offset === 0x24 ? acknowledged : read(offset);
+    }),
+  },
+  {
+    name: "a reset that leaves errors",
+    groups: BRING_UP,
+    make: tampered(({ smmu }) => {
+      const reset = smmu.reset.bind(smmu);
+      smmu.reset = (): void => {
+        const error = smmu.read32(0x60);
+        reset();
+        const snapshot = smmu.snapshot();
+        if (error === 0) return;
+        smmu.restore({ ...snapshot, registers: [...snapshot.registers, [0x60, error]] });
+      };
+    }),
+  },
+  {
+    name: "a CMD_CFGI_ALL that leaves the last stream",
+    groups: BRING_UP,
+    make: tampered(({ smmu }) => {
+      const { contexts } = smmu.translator;
+      const honest = contexts.invalidateStreams.bind(contexts);
+      contexts.invalidateStreams = (first, count): void => honest(first, Math.min(count, 3));
+    }),
+  },
 ];
 
 /** What is full looks as if its oldest record had been read. */
@@ -273,4 +470,17 @@ function late<K extends "invalidateAll" | "invalidateVmid" | "invalidateRange">(
       before();
     }];
   }));
+}
+
+/** A whole entry that never was: its upper half is that of the fetch before. */
+function tornRecords(): MakeGuest {
+  const before = new Map<number, bigint>();
+  return withRecords(64, (quads, gpa) => {
+    if (!isSte(gpa)) return;
+    for (let i = 1; i < 4; i++) {
+      const now = quads[i];
+      quads[i] = before.get(gpa + i) ?? now;
+      before.set(gpa + i, now);
+    }
+  });
 }
