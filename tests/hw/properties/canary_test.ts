@@ -24,7 +24,7 @@ Deno.test("what fails is made smaller until each step counts", () => {
   const { groups, make } = CANARIES.find(({ name }) => name === "a TLB that ignores ASIDs")!;
   const property = PROPERTIES.find(({ name }) => name.startsWith(`${groups}:`))!;
   const failure = tryOut({ ...property, runs: 2000 }, make)!;
-  // Two streams of one VMID that look at one page.
+  // A page is cached for one ASID, and looked at with another: of up to sixty steps few are needed for that.
   const steps = failure.report.match(/"op":"[a-z]+"/g) ?? [];
-  assert(steps.length <= 3, failure.report);
+  assert(steps.length <= 6, failure.report);
 });
