@@ -32,7 +32,17 @@ Deno.test("vsmmu without a command prints the commands and fails, with --help it
   const { code, out, notes } = await vsmmu([]);
   assertEquals([code, notes], [2, []]);
   for (
-    const name of ["microvm", "serve", "replay", "minimise", "inspect", "compare", "probe", "bench"]
+    const name of [
+      "microvm",
+      "serve",
+      "replay",
+      "minimise",
+      "inspect",
+      "compare",
+      "probe",
+      "bench",
+      "fuzz",
+    ]
   ) {
     assertStringIncludes(out.join("\n"), `vsmmu ${name}`);
   }
@@ -48,6 +58,7 @@ Deno.test("vsmmu COMMAND --help lists every flag, whatever else is given", async
     replay: ["--seek LINE", "--until LINE", "--all", "--snapshot PATH", "--json"],
     minimise: ["--out PATH", "--device MODULE"],
     probe: ["--files-only", "--sysroot DIR", "--json"],
+    fuzz: ["--seed N", "--steps N", "--case FILE", "--json"],
     bench: ["--core", "--guest", "--size MIB", "--json", "--smp N", "--qemu PATH"],
   };
   for (const [name, flags] of Object.entries(cases)) {
