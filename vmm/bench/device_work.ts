@@ -102,7 +102,7 @@ export class DeviceWork {
     translator.tlb.invalidateAll();
     for (let i = 0; i < MISSES; i++) {
       if (substreams) translator.contexts.invalidateSubstream(streamId, 1);
-      translator.translate(requester, (i % 32) << log2granule, 0, Access.Write);
+      translator.translate(requester, i << log2granule, 0, Access.Write);
     }
   }
 
@@ -186,7 +186,7 @@ export class DeviceWork {
 
   #stream({ streamId, log2granule, tg0, nested, substreams }: Kind): void {
     const root = this.#table(log2granule);
-    const pages = streamId === KINDS["4 KiB"].streamId ? TLB_ENTRIES : 32;
+    const pages = streamId === KINDS["4 KiB"].streamId ? TLB_ENTRIES : MISSES;
     for (let page = 0; page < pages; page++) {
       const output = DATA + (page << log2granule) % 0x80_0000;
       this.#map(root, log2granule, page << log2granule, output, 0xc43n);
