@@ -69,6 +69,8 @@ export const bringUp: Property = {
           smmu.write32(0x20, 0);
           assertEquals(smmu.read32(0x24), 0, "CR0ACK");
           smmu.write32(0x50, 0);
+          // Where messages go is what it was: a driver says it anew.
+          for (const offset of [0x68, 0x6c, 0xb0, 0xb4]) smmu.write32(offset, 0);
           smmu.write32(0x64, smmu.read32(0x60));
         }
         guest.enable();

@@ -54,6 +54,8 @@ export function tryOut(
     ...how,
   }) as fc.RunDetails<unknown>;
   if (!details.failed) return undefined;
-  const { seed, counterexamplePath } = details;
-  return { report: fc.defaultReportMessage(details) ?? "", seed, path: counterexamplePath ?? "" };
+  const { seed, counterexamplePath, errorInstance } = details;
+  const what = errorInstance instanceof Error ? errorInstance.message : String(errorInstance);
+  const report = `${fc.defaultReportMessage(details) ?? ""}\n\n${what}`;
+  return { report, seed, path: counterexamplePath ?? "" };
 }
