@@ -235,7 +235,7 @@ Deno.test("CMD_CFGI_CD before the first CMD_CFGI_STE of its stream is no error",
   guest.queue(0x46n);
   guest.ring();
   assertEquals([guest.dmaWrite(8, 0x1000n, [1]), consumed()], [true, [5, 0, []]]);
-  assertEquals(guest.host.move(8, 24), undefined);
+  assertEquals(guest.host.move([[8, 24]]), undefined);
   guest.smmu.refreshHost();
   for (const streamId of [8n, 24n]) guest.queue(0x05n | (streamId << 32n), 1n);
   guest.queue(0x46n);
@@ -251,15 +251,20 @@ Deno.test("a guest is told of one interrupt for all sources, so that none can ta
     return [slot << 11, 0, 0, pin + 1, 0x8003, 0, 0, 0, 3 + (slot + pin) % 4, 4];
   });
   const window = [0x200_0000, 0, 0x1000_0000, 0, 0x1000_0000, 0, 0x2eff_0000];
-  const { source } = smmuSource({
+  const host = {
     reg: [0x40, 0x1000_0000, 0, 0x1000_0000],
     ranges: window,
     interruptMap: rows.flat(),
-  }, "tcg");
-  const property = (name: string): string | undefined =>
-    new RegExp(`compatible = "arm,smmu-v3";[^}]*\\n\\t\\t${name} = (.*);`).exec(source)?.[1];
-  assertEquals(property("interrupts"), "<0 6 1>");
-  assertEquals(property("interrupt-names"), '"combined"');
+    msiMap: [0, 0x8004, 0, 0x1_0000],
+  };
+  // With messages the other sources have registers of their own for where theirs go.
+  for (const [messages, name] of [[false, '"combined"'], [true, '"eventq"']] as const) {
+    const { source } = smmuSource(host, "tcg", [], messages);
+    const property = (name: string): string | undefined =>
+      new RegExp(`compatible = "arm,smmu-v3";[^}]*\\b${name} = ([^;]*);`).exec(source)?.[1];
+    assertEquals(property("interrupts"), "<0 6 1>");
+    assertEquals(property("interrupt-names"), name);
+  }
 });
 
 Deno.test("ID registers are the same from the first read to the last", () => {
@@ -276,7 +281,7 @@ Deno.test("ID registers are the same from the first read to the last", () => {
       guest.command(0x8_0000_0003n, 1n);
       guest.dmaWrite(8, 0x1000n, [1]);
     },
-    () => guest.host.move(8, 24),
+    () => guest.host.move([[8, 24]]),
     () => guest.smmu.restore(guest.smmu.snapshot()),
     () => guest.smmu.reset(),
   ];
