@@ -89,9 +89,14 @@ export class Stalls {
 
   /** The event queue may have become writable, or a record was answered: what was kept back is tried again. */
   wake(): void {
-    // Those that have to wait again line up behind: each is tried once at most.
     for (let left = this.#keptBack.length; left > 0 && this.#hasRoom(); left--) {
-      this.#keptBack.shift()!.retry();
+      const transaction = this.#keptBack.shift()!;
+      transaction.retry();
+      // Where one cannot be told of, no other can: a command in vain costs one attempt, however many wait.
+      if (this.#keptBack.at(-1) === transaction) {
+        this.#keptBack.unshift(this.#keptBack.pop()!);
+        return;
+      }
     }
   }
 

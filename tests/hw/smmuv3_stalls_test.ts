@@ -4,8 +4,9 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import type { StallableDmaPort } from "../../hw/device.ts";
+import type { GuestMemory } from "../../hw/guest_memory.ts";
 import type { Features } from "../../hw/smmuv3/features.ts";
-import { DATA, Guest, RAM, split, STRTAB } from "../support/guest.ts";
+import { altered, DATA, Guest, RAM, split, STRTAB } from "../support/guest.ts";
 import { Random } from "../support/random.ts";
 
 const CD_S = 1 << 12;
@@ -24,8 +25,13 @@ class Scene {
   readonly port: StallableDmaPort;
   readonly roots: number[] = [];
 
-  constructor(features: Partial<Features> = {}, log2queue: number = 4) {
-    this.guest = new Guest({ features: { stallModel: 0, stallMax: 4, ...features }, log2queue });
+  constructor(
+    features: Partial<Features> = {},
+    log2queue: number = 4,
+    wrap: (ram: GuestMemory) => GuestMemory = (ram): GuestMemory => ram,
+  ) {
+    const chosen = { stallModel: 0, stallMax: 4, ...features };
+    this.guest = new Guest({ features: chosen, log2queue, wrap });
     this.port = this.guest.smmu.stallablePort();
     for (const streamId of [0, 1, 2]) {
       this.roots.push(this.guest.stage1(streamId, { word1: CD_S, asid: streamId + 1 }).root);
@@ -198,6 +204,26 @@ Deno.test("more than can be kept back is aborted, so that nothing grows without 
   assertEquals(aborted, 1100 - 1024 - 4);
   scene.guest.smmu.write32(0x20, 0xc);
   assertEquals(pending.every(({ ends }) => ends === 1), true);
+});
+
+Deno.test("who waits for a place in the queue is not tried again for each command while there is none", () => {
+  let fetches = 0;
+  const scene = new Scene({ stallMax: 4, log2CommandQueue: 8 }, 8, (ram) =>
+    altered(ram, {
+      fetch: (gpa, into) => {
+        fetches++;
+        return ram.fetch(gpa, into);
+      },
+    }));
+  scene.guest.smmu.write32(0x20, 0x9); // SMMUEN, CMDQEN: no event can be recorded
+  const pending = Array.from({ length: 1000 }, () => scene.request(1, 0x1000n, 1));
+  fetches = 0;
+  for (let i = 0; i < 256; i++) scene.guest.queue(0x45n | (2n << 32n)); // STALL_TERM of another stream
+  scene.guest.ring();
+  assert(fetches <= 256 * (1 + 4), `${fetches} fetches: a command, and one walk`);
+  scene.guest.smmu.write32(0x20, 0xd);
+  assertEquals(scene.stags().length, 4, "in order, as many as may be known");
+  assertEquals(pending.filter(({ ok }) => ok !== undefined), []);
 });
 
 Deno.test("which CDs and STEs are legal, by STALL_MODEL, CD.S, S1STALLD and S2S (§5.5)", () => {

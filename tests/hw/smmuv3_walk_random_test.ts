@@ -5,6 +5,7 @@
  */
 import { assertEquals } from "@std/assert";
 import { Access as Bits } from "../../hw/smmuv3/fault.ts";
+import { eventRecord } from "../support/event_record.ts";
 import { altered, Guest, NOWHERE, split, STRTAB } from "../support/guest.ts";
 import { Random } from "../support/random.ts";
 import {
@@ -24,8 +25,6 @@ const PAGES = 4;
 const PAGE = 0x1_0000;
 const CD_PAGE = POOL + PAGES * PAGE;
 const SIZES = [32, 36, 40, 42, 44, 48, 52];
-const NUMBERS = { EABT: 0x0b, TRANSLATION: 0x10, ADDR_SIZE: 0x11, ACCESS: 0x12, PERMISSION: 0x13 };
-const CLASSES = { CD: 0n, TT: 1n, IN: 2n };
 const TG0 = { 12: 0, 14: 2, 16: 1 };
 const TG1 = { 12: 2, 14: 1, 16: 3 };
 /** STE.S2SL0 by granule and level. */
@@ -266,7 +265,7 @@ class Scene {
     const updates = [...this.overlay];
     this.overlay.clear();
     if (typeof found === "bigint") return { result: found, name: "address", updates };
-    return { result: hex(record(found, iova, access)), name: label(found), updates };
+    return { result: hex(eventRecord(SID, found, iova, access)), name: label(found), updates };
   }
 }
 
@@ -276,19 +275,6 @@ function label({ name, stage, klass }: Failure): string {
 
 function hex(quads: bigint[]): string {
   return quads.map((quad) => quad.toString(16)).join(":");
-}
-
-/** The record of a fault. §7.3 */
-function record(failure: Failure, iova: bigint, { kind, privileged }: Access): bigint[] {
-  const { name, stage, klass, ipa, fetch, tableWrite } = failure;
-  let word1 = CLASSES[klass] << 40n;
-  if (privileged) word1 |= 1n << 33n;
-  if (kind === "execute") word1 |= 1n << 34n;
-  if (kind !== "write") word1 |= 1n << 35n;
-  if (stage === 2) word1 |= 1n << 39n;
-  if (tableWrite === false) word1 |= 1n << 44n;
-  const last = name === "EABT" ? fetch! : stage === 2 ? ipa! : 0n;
-  return [BigInt(NUMBERS[name]) | (BigInt(SID) << 32n), word1, iova, last];
 }
 
 /** One configuration; `shape` says which stages. */

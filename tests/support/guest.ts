@@ -18,6 +18,7 @@ export const CDS = 0x4020_0000;
 export const TABLES = 0x4030_0000;
 export const DATA = 0x4080_0000;
 
+const RAM_SIZE = 0x100_0000;
 /** Where the guest's RAM ends; nothing is there. */
 export const NOWHERE = 0x4100_0000;
 
@@ -87,7 +88,8 @@ export class Guest {
 
   constructor(options: GuestOptions = {}) {
     const { features, log2queue = 4, observer, enabled = true, log2tlbSets, wrap } = options;
-    const buffer = new ArrayBuffer(0x100_0000);
+    // One that may be resized is zeroed page by page, when they are touched.
+    const buffer = new ArrayBuffer(RAM_SIZE, { maxByteLength: RAM_SIZE });
     this.memory = new DataView(buffer);
     this.ram.map(RAM, buffer);
     this.log2queue = log2queue;

@@ -2,6 +2,7 @@
  * `vsmmu bench`: how fast the device is, as ratios to something in the same run.
  * @module
  */
+import { allocatedBytes } from "../bench/allocation.ts";
 import { compare, median } from "../bench/compare.ts";
 import { COMMANDS, CoreWork, PAGES } from "../bench/core.ts";
 import { type GuestTable, tableLines } from "../bench/guest_table.ts";
@@ -15,6 +16,11 @@ import { RuntimeDirectory } from "../qemu/runtime_directory.ts";
 import { checkLines } from "../report.ts";
 import { type Command, EXIT, type Io, type Values } from "./command.ts";
 import { GUEST_FLAGS, guestOf, PARTS_FLAGS, partsOf } from "./machine_flags.ts";
+
+/** Operations that are looked at for what they allocate. */
+const OPERATIONS = 10_000_000;
+/** The least that an operation can allocate is more than that; what a round does besides is less. */
+const MOST_ALLOCATED = 4;
 
 const KERNEL_VARIABLE = "VSMMU_HOST_KERNEL";
 
@@ -109,7 +115,27 @@ async function measureCore({ note, signal }: Io): Promise<Measure[]> {
     },
     ratio("Translation, TLB hit", hit.subjectNs / PAGES, hit.yardstickNs / PAGES, 4),
     ratio("Translation, four-level walk", miss.subjectNs / PAGES, miss.yardstickNs / PAGES, 3),
+    ...measureAllocation(core),
   ];
+}
+
+/** Ten million of each: nothing is allocated for one. */
+function measureAllocation(core: CoreWork): Measure[] {
+  const works: [name: string, work: () => void, operations: number][] = [
+    ["TLB hit", () => core.hit(), PAGES],
+    ["four-level walk", () => core.miss(), PAGES],
+    ["TLBI_NH_VA", () => core.commands(), COMMANDS],
+  ];
+  return works.map(([name, work, operations]) => {
+    const value = allocatedBytes(work, operations, OPERATIONS);
+    return {
+      name: `Allocated for a ${name}`,
+      value,
+      unit: "bytes",
+      aim: "less than 4, none for each of ten million",
+      isWithin: value < MOST_ALLOCATED,
+    };
+  });
 }
 
 function ratio(name: string, value: number, yardstick: number, most: number): Measure {

@@ -1,0 +1,29 @@
+/**
+ * All properties.
+ * @module
+ */
+import { bringUp } from "./bring_up.ts";
+import { coherence } from "./coherence.ts";
+import { commandQueue } from "./command_queue.ts";
+import { eventQueue } from "./event_queue.ts";
+import { hitless } from "./hitless.ts";
+import type { Property } from "./property.ts";
+import { race } from "./race.ts";
+import { registers } from "./registers.ts";
+import { stalls } from "./stalls.ts";
+import { substreams } from "./substreams.ts";
+import { walk } from "./walk.ts";
+
+/** All properties. */
+export const PROPERTIES: readonly Property[] = [
+  commandQueue,
+  eventQueue,
+  coherence,
+  hitless,
+  walk,
+  race,
+  substreams,
+  stalls,
+  registers,
+  bringUp,
+];

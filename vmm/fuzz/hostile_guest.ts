@@ -1,0 +1,387 @@
+/**
+ * A guest that does anything: noise, and structures that are nearly right, so that damage reaches further.
+ * @module
+ */
+import type { Features } from "../../hw/smmuv3/features.ts";
+import type { Dice } from "./dice.ts";
+import { MOST_BYTES, MOST_STALLED_BYTES, PLACE, type Step, type Store } from "./step.ts";
+
+const CR0 = 0x20;
+const GERROR = 0x60;
+const EVENTQ_PROD = 0x1_00a8;
+const REGISTERS = [
+  ...[0x20, 0x28, 0x2c, 0x44, 0x50, 0x64, 0x68, 0x6c, 0x70, 0x74, 0x80, 0x84, 0x88, 0x90, 0x94],
+  ...[0x98, 0x9c, 0xa0, 0xa4, 0xa8, 0xac, 0xb0, 0xb4, 0xb8, 0xbc, 0xc0, 0xc4, 0xc8, 0xcc, 0xd0],
+  ...[0x1_00a8, 0x1_00ac, 0x1_00c8, 0x1_00cc],
+];
+const OPCODES = [
+  ...[0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x10, 0x11, 0x12, 0x13, 0x20, 0x21, 0x22, 0x23],
+  ...[0x28, 0x2a, 0x30, 0x40, 0x41, 0x44, 0x45, 0x46],
+];
+const PLACES: readonly number[] = Object.values(PLACE);
+const STREAMS = [0, 1, 2, 3, 5, 7];
+const PAGES = 7;
+const PAGE = 0x1_0000;
+
+/** What a guest does more than other things, or all alike. */
+const MOODS = ["all", "all", "translations", "commands", "stalls"] as const;
+
+/** Reads a register of the device that is played with. */
+export type ReadRegister = (offset: number) => number;
+
+/** All features, so many that what is there can be met; or few. */
+export function chooseFeatures(dice: Dice): Partial<Features> {
+  const log2CommandQueue = dice.of([4, 6, 8]);
+  const log2EventQueue = dice.of([0, 2, 6]);
+  const queues = { log2CommandQueue, log2EventQueue };
+  if (dice.oneIn(5)) {
+    return { ...queues, ssidSize: dice.of([0, 4, 20]), oas: dice.of([32, 40, 48]) };
+  }
+  return {
+    ...queues,
+    ssidSize: dice.of([4, 10, 20]),
+    oas: dice.of([44, 48, 52]),
+    stage2: true,
+    vmid16: dice.oneIn(2),
+    hyp: dice.oneIn(2),
+    granule16K: true,
+    granule64K: true,
+    vax: true,
+    xnx: dice.oneIn(2),
+    twoLevelContextTable: true,
+    httu: 2,
+    ...(dice.oneIn(3) ? {} : { stallModel: 0, stallMax: dice.of([1, 3, 16]) }),
+    ats: true,
+    pri: true,
+  };
+}
+
+/** Thinks of what comes next. */
+export class HostileGuest {
+  readonly #dice: Dice;
+  readonly #read: ReadRegister;
+  /** Records that were read: what CMD_RESUME answers. */
+  readonly #load: (gpa: number) => bigint;
+
+  readonly #features: Partial<Features>;
+  readonly #mood: typeof MOODS[number];
+
+  /** A guest that sees registers and memory, and knows what the device has. */
+  constructor(
+    dice: Dice,
+    features: Partial<Features>,
+    read: ReadRegister,
+    load: (gpa: number) => bigint,
+  ) {
+    this.#features = features;
+    this.#dice = dice;
+    this.#mood = dice.of(MOODS);
+    this.#read = read;
+    this.#load = load;
+  }
+
+  /** Whether it now does what a driver does at first, so that there is something to break. */
+  beginsAnew(): boolean {
+    return this.#dice.oneIn(this.#mood === "stalls" ? 1500 : 150);
+  }
+
+  /** What brings the device up, more or less. */
+  *begin(): Generator<Step> {
+    const { tables, streams, commands, events } = PLACE;
+    const log2size = this.#dice.below(9);
+    yield register([CR0, 0]);
+    yield register([0x64, this.#read(GERROR)]);
+    yield* [[0x28, 0xd75], [0x2c, this.#dice.below(8)], [0x84, 0], [0x80, streams]].map(register);
+    yield* [[0x88, 6], [0x98, 0], [0x9c, 0]].map(register);
+    yield* [[0x94, 0], [0x90, commands | log2size], [0xa4, 0], [0xa0, events | log2size]]
+      .map(register);
+    yield* [[0x50, 5], [CR0, 0xd]].map(register);
+    const stores: Store[] = [];
+    for (let page = 0; page < PAGES; page++) {
+      for (let index = 0; index < 8; index++) {
+        const target = tables + this.#dice.below(PAGES) * PAGE;
+        stores.push(store(tables + page * PAGE + index * 8, BigInt(target) | 0x4f3n));
+      }
+    }
+    yield { do: "store", stores };
+    for (const streamId of STREAMS) yield this.#configuration(streamId);
+    for (let i = 0; i < 4; i++) yield this.#commandMemory();
+  }
+
+  /** The next thing. */
+  next(): Step {
+    const dice = this.#dice;
+    const kind = dice.below(100);
+    if (this.#mood === "translations" && kind < 70) return this.#transfer();
+    if (this.#mood === "commands" && kind < 70) {
+      return dice.oneIn(4)
+        ? this.#commandMemory()
+        : dice.oneIn(2)
+        ? this.#ring()
+        : this.#acknowledge();
+    }
+    // Nobody reads what is told, so that the queue is full.
+    if (this.#mood === "stalls" && !dice.oneIn(8)) return this.#transfer();
+    if (this.#mood === "stalls" && kind < 6) return this.#ring();
+    if (kind < 6) return this.#register();
+    if (kind < 8) return this.#noise();
+    if (kind < 13) return this.#configuration(dice.of(STREAMS));
+    if (kind < 22) return { do: "store", stores: this.#descriptors() };
+    if (kind < 26) return this.#commandMemory();
+    if (kind < 38) return this.#ring();
+    if (kind < 48) return this.#acknowledge();
+    if (dice.oneIn(400)) return { do: dice.of(["reset", "restore", "restore"]) };
+    return this.#transfer();
+  }
+
+  /** A number that might mean something. */
+  #word(): number {
+    const dice = this.#dice;
+    switch (dice.below(5)) {
+      case 0:
+        return dice.word();
+      case 1:
+        return dice.below(64);
+      case 2:
+        return 0xffff_ffff;
+      case 3:
+        return (1 << dice.below(32)) >>> 0;
+      default:
+        return (dice.of(PLACES) | dice.below(32)) >>> 0;
+    }
+  }
+
+  #quad(): bigint {
+    return (BigInt(this.#word()) << 32n) | BigInt(this.#word());
+  }
+
+  #register(): Step {
+    const dice = this.#dice;
+    // Mostly it stays enabled, or nothing interesting happens.
+    if (dice.oneIn(2)) return register([CR0, 0xd]);
+    const offset = dice.oneIn(10) ? dice.below(0x8000) * 4 : dice.of(REGISTERS);
+    const size = dice.oneIn(4) ? 2 : 1;
+    const words = Array.from({ length: size }, () => this.#word());
+    return { do: "write", offset: size === 2 ? offset & ~7 : offset, words };
+  }
+
+  #noise(): Step {
+    const dice = this.#dice;
+    const place = dice.of([...PLACES.slice(1, 7), PLACE.high]);
+    const stores: Store[] = [];
+    for (let i = 0; i < 6; i++) {
+      stores.push(store(place + dice.below(512) * 8, this.#quad()));
+    }
+    return { do: "store", stores };
+  }
+
+  #descriptors(): Store[] {
+    return Array.from({ length: 6 }, () => this.#descriptor(PLACE.tables));
+  }
+
+  /** A table or leaf: at any of some places, of a table that may be any level's. */
+  #descriptor(tables: number): Store {
+    const dice = this.#dice;
+    const page = dice.below(PAGES);
+    const target = dice.oneIn(6)
+      ? dice.of([PLACE.data, PLACE.rom, PLACE.high])
+      : tables + dice.below(PAGES) * PAGE;
+    let value = BigInt(target) | 0x4f3n | (BigInt(dice.word() & 0x3) << 2n);
+    if (dice.oneIn(6)) value &= ~0x400n; // AF
+    if (dice.oneIn(2)) value ^= 0x80n; // read-only, or writable at stage 2
+    if (dice.oneIn(3)) value |= 1n << 51n; // DBM
+    if (dice.oneIn(2)) value |= 0x800n; // nG
+    if (dice.oneIn(40)) value ^= 1n << BigInt(dice.below(64));
+    if (dice.oneIn(30)) value &= ~2n; // a block
+    // The first entries are those that small addresses use.
+    const index = dice.oneIn(3) ? dice.below(0x2000) : dice.below(8);
+    return store(tables + page * PAGE + index * 8, value);
+  }
+
+  /** An STE and its CDs. */
+  #configuration(streamId: number): Step {
+    const dice = this.#dice;
+    const { ssidSize = 0, stage2 = false } = this.#features;
+    const table = (): bigint => BigInt(PLACE.tables + dice.below(PAGES) * PAGE);
+    const isStalling = this.#mood === "stalls" && !dice.oneIn(8);
+    const log2count = isStalling
+      ? 0
+      : dice.of([0, 0, Math.min(2, ssidSize), Math.min(7, ssidSize), ssidSize]);
+    const format = stage2 ? dice.of([0, 0, 1, 2]) : 0;
+    const cd = PLACE.contexts + dice.below(8) * 0x1000;
+    const config = isStalling
+      ? 0b1011
+      : stage2
+      ? dice.of([0b1011, 0b1011, 0b1111, 0b1111, 0b1101, 0b1001, 0b0001])
+      : dice.of([0b1011, 0b1011, 0b1011, 0b1001, 0b0001]);
+    const ste = [
+      BigInt(config | format << 4 | cd) | (BigInt(log2count) << 59n),
+      // S1DSS, MEV; now and then EATS and STRW
+      BigInt(dice.below(4) | dice.below(2) << 19) |
+      (dice.oneIn(8) ? this.#quad() & 0xf000_0000n : 0n),
+      this.#stage2(),
+      table(),
+    ];
+    const words = this.#context(table);
+    if (isStalling) return { do: "store", stores: this.#streamStores(streamId, ste, cd, words) };
+    if (dice.oneIn(8)) ste[dice.below(4)] ^= 1n << BigInt(dice.below(64));
+    if (dice.oneIn(8)) words[dice.below(3)] ^= 1n << BigInt(dice.below(64));
+    // In a table of two levels the first entry leads to the CDs of another page.
+    const isTwoLevel = format !== 0 && log2count !== 0;
+    const at = isTwoLevel ? PLACE.contexts + 0x8000 + dice.below(2) * 0x1000 : cd;
+    const stores = this.#streamStores(streamId, ste, at, words);
+    if (isTwoLevel) stores.push(store(cd, BigInt(at) | (dice.oneIn(8) ? 0n : 1n)));
+    return { do: "store", stores };
+  }
+
+  /** An STE, and two CDs that are alike. */
+  #streamStores(streamId: number, ste: bigint[], cd: number, context: bigint[]): Store[] {
+    return [
+      ...ste.map((quad, i) => store(PLACE.streams + streamId * 64 + i * 8, quad)),
+      ...[0, 64].flatMap((at) => context.map((quad, i) => store(cd + at + i * 8, quad))),
+    ];
+  }
+
+  /** The third quad of an STE: VMID, a shape of tables that goes together, and what faults do. */
+  #stage2(): bigint {
+    const dice = this.#dice;
+    const [t0sz, sl0, tg] = dice.of([[16, 2, 0], [20, 2, 0], [25, 1, 0], [20, 2, 1], [28, 1, 2]]);
+    // S2AFFD, S2PTW; S2HA with and without S2HD; S2S where it may be; S2R
+    const updates = dice.of([0, 0, 8, 0xc]);
+    const stalls = this.#stalls() ? 1 << 4 : 0;
+    const rules = dice.below(2) | (dice.oneIn(6) ? 2 : 0) | updates | stalls | dice.below(2) << 5;
+    const size = dice.oneIn(3) ? dice.below(8) : 5;
+    return BigInt(dice.below(4)) | (BigInt(t0sz) << 32n) | (BigInt(sl0) << 38n) |
+      (BigInt(tg) << 46n) | (BigInt(size) << 48n) | (1n << 51n) | (BigInt(rules) << 53n);
+  }
+
+  /** Whether faults of some configuration stall, where they may. */
+  #stalls(): boolean {
+    const { stallModel = 1 } = this.#features;
+    return stallModel === 0 && (this.#mood === "stalls" || this.#dice.oneIn(2));
+  }
+
+  /** A CD's first quads. */
+  #context(table: () => bigint): bigint[] {
+    const dice = this.#dice;
+    const { httu = 0, stage2 = false } = this.#features;
+    const [tsz, tg0, tg1] = stage2
+      ? dice.of([[16, 0, 2], [16, 0, 2], [25, 2, 1], [17, 1, 3], [12, 1, 3]])
+      : [16, 0, 2];
+    const updates = httu === 0 ? 0 : dice.of([0, 0x800, 0xc00]);
+    // A, R; S where it may be
+    const faults = dice.of([3, 3, 3, 1, 2, 0]) << 13 | (this.#stalls() ? 1 << 12 : 0);
+    // AFFD, WXN, TBI, PAN
+    const high = 0x200 | updates | faults | (dice.word() & dice.word() & 0x1d8) |
+      (dice.oneIn(4) ? dice.below(8) : 5);
+    const low = tsz | tg0 << 6 | tsz << 16 | tg1 << 22 | dice.below(2) << 30 | 1 << 31;
+    return [
+      BigInt(low >>> 0) | (BigInt(high) << 32n) | (BigInt(dice.below(4)) << 48n),
+      table() | (BigInt(dice.below(2)) << 1n),
+      table(),
+    ];
+  }
+
+  #commandMemory(): Step {
+    const dice = this.#dice;
+    const stores: Store[] = [];
+    const first = dice.below(1 << dice.below(9));
+    for (let i = 0; i < 16; i++) {
+      const gpa = PLACE.commands + (first + i) * 16;
+      const [w0, w1] = this.#command();
+      stores.push(store(gpa, w0), store(gpa + 8, w1));
+    }
+    return { do: "store", stores };
+  }
+
+  #command(): [bigint, bigint] {
+    const dice = this.#dice;
+    const opcode = this.#mood === "stalls" && !dice.oneIn(6)
+      ? dice.of([0x44, 0x44, 0x45])
+      : dice.oneIn(40)
+      ? dice.below(256)
+      : dice.of(OPCODES);
+    const stream = BigInt(dice.of(STREAMS)) << 32n;
+    const tags = (BigInt(dice.below(4)) << 48n) | (BigInt(dice.below(4)) << 32n);
+    let w0 = BigInt(opcode);
+    if (opcode >= 0x10 && opcode < 0x40) w0 |= tags;
+    else if (opcode !== 0x46) w0 |= stream | (BigInt(dice.below(4)) << 12n);
+    else w0 |= (BigInt(dice.below(dice.oneIn(8) ? 4 : 3)) << 12n) | (0x77n << 32n);
+    if (opcode === 0x44) {
+      // An answer to some record that was once there.
+      const at = PLACE.events + dice.below(8) * 32;
+      const [q0, q1] = [this.#load(at), this.#load(at + 8)];
+      return [0x44n | (q0 >> 32n << 32n) | (BigInt(dice.below(4)) << 12n), q1 & 0xffffn];
+    }
+    if (dice.oneIn(12)) w0 ^= 1n << BigInt(dice.below(64));
+    const w1 = dice.of([
+      0n,
+      1n,
+      31n,
+      BigInt((this.#word() & ~0xfff) >>> 0),
+      BigInt(PLACE.data),
+      this.#quad(),
+    ]);
+    return [w0, w1];
+  }
+
+  /** CMDQ_PROD: all, some, or something else. */
+  #ring(): Step {
+    const dice = this.#dice;
+    const cons = this.#read(0x9c) & 0xf_ffff;
+    if (dice.oneIn(8)) return register([0x98, dice.word()]);
+    const log2size = Math.min(this.#read(0x90) & 31, this.#features.log2CommandQueue ?? 0);
+    return register([0x98, cons + (dice.oneIn(4) ? 1 << log2size : 1 + dice.below(14))]);
+  }
+
+  #acknowledge(): Step {
+    const dice = this.#dice;
+    switch (dice.below(3)) {
+      case 0:
+        return register([0x64, this.#read(GERROR)]);
+      case 1:
+        return register([0x1_00ac, this.#read(EVENTQ_PROD)]);
+      default:
+        return register([0x1_00ac, dice.oneIn(4) ? dice.word() : this.#read(0x1_00ac) + 1]);
+    }
+  }
+
+  #transfer(): Step {
+    const dice = this.#dice;
+    const how = dice.of(
+      this.#mood === "stalls" ? ["stallable read", "stallable write"] as const : [
+        "read",
+        "read",
+        "write",
+        "write",
+        "message",
+        "stallable read",
+        "stallable write",
+      ] as const,
+    );
+    const most = how.startsWith("stallable") ? MOST_STALLED_BYTES : MOST_BYTES;
+    const step: Step = {
+      do: "transfer",
+      how,
+      streamId: dice.oneIn(16) ? this.#word() : dice.of(STREAMS),
+      substreamId: this.#mood !== "stalls" && dice.oneIn(5)
+        ? dice.of([0, 0, 1, 1, 2, 64, 0xf_ffff])
+        : -1,
+      lo: dice.oneIn(12)
+        ? dice.word()
+        : dice.below(8) * 0x1000 + dice.below(2) * dice.below(0x1000),
+      hi: dice.oneIn(12) ? this.#word() : 0,
+      sizeBytes: dice.oneIn(3) ? dice.below(most) : dice.below(64),
+    };
+    if (!dice.oneIn(6)) return step;
+    return { ...step, race: { after: dice.below(12), stores: [this.#descriptor(PLACE.tables)] } };
+  }
+}
+
+function register([offset, value]: number[]): Step {
+  return { do: "write", offset, words: [value >>> 0] };
+}
+
+function store(gpa: number, value: bigint): Store {
+  return [gpa, BigInt.asUintN(64, value).toString(16)];
+}
