@@ -27,7 +27,9 @@ export type Difference =
     readonly ours: bigint;
   };
 
-const EVENT_NAMES = new Map(Object.entries(EVENT).map(([name, number]) => [number, name]));
+const EVENT_NAMES = new Map<number, string>(
+  Object.entries(EVENT).map(([name, number]) => [number, name]),
+);
 
 /** The number of a record's event. */
 export function eventNumber(record: EventRecord): number {
@@ -65,4 +67,13 @@ export function differenceLines(difference: Difference): string[] {
 
 function value(number: number | undefined): string {
   return number === undefined ? "nothing" : hex(number);
+}
+
+/** Notes of what memory holds when the step of a difference begins. */
+export function notesOf({ program, index }: Difference): string[] {
+  const notes = new Map<number, string>();
+  for (const step of program.steps.slice(0, index)) {
+    if (step.kind === "store") notes.set(step.gpa, step.note ?? "");
+  }
+  return [...notes.values()].filter((note) => note !== "");
 }

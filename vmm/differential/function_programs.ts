@@ -50,15 +50,16 @@ export function resultOf(read: (offset: number) => number): number {
 /** Where the result is. */
 export const RESULT_OFFSET: number = TEST_REG.result;
 
-/** What has the reader read, or write everything that it holds. */
+/** What has the reader read a part, or read or write everything that it holds. */
 export function copyWrites(
-  operation: Extract<Operation, { kind: "dma-read" | "dma-dump" }>,
+  operation: Extract<Operation, { kind: "dma-read" | "dma-load" | "dma-dump" }>,
 ): FunctionWrite[] {
-  const reads = operation.kind === "dma-read";
-  const ours = BigInt(COPY_BUFFER + (reads ? operation.slot * COPY.slotBytes : 0));
-  const [source, target] = reads ? [operation.iova, ours] : [ours, operation.iova];
-  const count = BigInt(reads ? operation.bytes : COPY.bufferBytes);
-  const command = BigInt(COPY_COMMAND.run | (reads ? 0 : COPY_COMMAND.toMemory));
+  const isPart = operation.kind === "dma-read";
+  const writes = operation.kind === "dma-dump";
+  const ours = BigInt(COPY_BUFFER + (isPart ? operation.slot * COPY.slotBytes : 0));
+  const [source, target] = writes ? [ours, operation.iova] : [operation.iova, ours];
+  const count = BigInt(isPart ? operation.bytes : COPY.bufferBytes);
+  const command = BigInt(COPY_COMMAND.run | (writes ? COPY_COMMAND.toMemory : 0));
   return [
     { offset: COPY_REG.source, value: source, bytes: 8 },
     { offset: COPY_REG.target, value: target, bytes: 8 },

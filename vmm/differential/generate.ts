@@ -47,7 +47,10 @@ class Writer {
       const mutation = mutate(random, this.#scene, random.of(streams));
       if (mutation !== undefined) made.push(mutation);
     }
-    for (const [gpa, value] of image.quads) if (value !== 0n) this.#store(gpa, value);
+    for (const [gpa, value] of image.quads) {
+      const names = made.filter(({ at }) => at === gpa).map(({ name }) => name);
+      if (value !== 0n || names.length > 0) this.#store(gpa, value, names.join(", "));
+    }
     this.#bringUp();
     const count = random.between(6, 24);
     for (let i = 0; i < count; i++) this.#act(made);
@@ -55,8 +58,8 @@ class Writer {
     return this.#steps;
   }
 
-  #store(gpa: number, value: bigint): void {
-    this.#steps.push({ kind: "store", gpa, value });
+  #store(gpa: number, value: bigint, note?: string): void {
+    this.#steps.push({ kind: "store", gpa, value, ...(note ? { note } : {}) });
   }
 
   #register(offset: number, value: number | bigint, bytes: 4 | 8 = 4): void {
@@ -149,7 +152,7 @@ class Writer {
   /** A transfer of up to four bytes, which is one transaction for QEMU too; sometimes of more. */
   #transfer({ streamId }: SceneStream, { iova, gpa, sizeBytes }: Visit): void {
     const random = this.#random;
-    const bytes = random.chance(0.93) ? random.of([1, 2, 4, 4, 4]) : random.of([8, 16, 64]);
+    const bytes = this.#log2events < 7 || random.chance(0.93) ? random.of([1, 2, 4, 4, 4]) : random.of([8, 16, 64]);
     const at = random.below(Math.min(sizeBytes, 0x1000) / 64) * 64 +
       (bytes === 64 ? 0 : random.below(64 / bytes) * bytes);
     const common = { stream: streamId, iova: iova - iova % 4096n + BigInt(at), bytes };
@@ -177,7 +180,7 @@ class Writer {
     const mutation = mutate(random, this.#scene, stream);
     if (mutation === undefined) return;
     made.push(mutation);
-    this.#store(mutation.at, mutation.value);
+    this.#store(mutation.at, mutation.value, mutation.name);
     this.#send(this.#commands.after(mutation, stream));
     this.#visit(stream);
   }

@@ -8,7 +8,13 @@ import { REG } from "../../hw/smmuv3/spec/registers.ts";
 /** One thing that software or an endpoint does. */
 export type Step =
   /** Software stores a quad. */
-  | { readonly kind: "store"; readonly gpa: number; readonly value: bigint }
+  | {
+    readonly kind: "store";
+    readonly gpa: number;
+    readonly value: bigint;
+    /** What is special about it, such as `STE.S2R`. */
+    readonly note?: string | undefined;
+  }
   /** Software writes a register. */
   | {
     readonly kind: "register";
@@ -60,7 +66,7 @@ export function registerName(offset: number): string {
 export function stepText(step: Step): string {
   switch (step.kind) {
     case "store":
-      return `store ${hex(step.value)} at ${hex(step.gpa)}`;
+      return `store ${hex(step.value)} at ${hex(step.gpa)}${step.note ? ` (${step.note})` : ""}`;
     case "register":
       return `${registerName(step.offset)} := ${hex(step.value)}${
         step.bytes === 8 ? " (64 bits)" : ""

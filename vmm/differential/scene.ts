@@ -135,6 +135,8 @@ function makeStream(
   image.set(ste, STE.V, 1);
   image.set(ste, STE.Config, config);
   image.set(ste, STE.S2VMID, vmid);
+  // An STE of stage 2 without it ends QEMU.
+  image.set(ste, STE.S2AA64, 1);
   const common = { streamId, ste, config, asid, vmid, isShared: false };
   if (config < Config.Stage1) {
     const visits = [0x41_6f_00_00, 0x41_70_00_00].map((gpa) =>
@@ -177,7 +179,6 @@ function makeStage2(random: Random, image: Image, ste: number): Stage2 {
   image.set(ste, STE.S2SL0, SL0[log2granule][form.firstLevel]);
   image.set(ste, STE.S2TG, TG0_OF[log2granule]);
   image.set(ste, STE.S2PS, random.of([4, 4, 5, 2]));
-  image.set(ste, STE.S2AA64, 1);
   image.set(ste, STE.S2R, random.chance(0.9) ? 1 : 0);
   image.set(ste, STE.S2AFFD, random.chance(0.2) ? 1 : 0);
   image.set(ste, STE.S2TTB, tables.root);

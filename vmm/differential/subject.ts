@@ -26,6 +26,8 @@ export type Operation =
     readonly bytes: number;
     readonly slot: number;
   }
+  /** The reader fills all that it holds from there. */
+  | { readonly kind: "dma-load"; readonly stream: number; readonly iova: bigint }
   /** The reader writes all that it holds. */
   | { readonly kind: "dma-dump"; readonly stream: number; readonly iova: bigint };
 

@@ -44,13 +44,17 @@ const INDEX_MASK = 0xf_ffff;
 export async function run(program: Program, subject: Subject): Promise<Transcript> {
   await subject.reset();
   const runner = new Runner(subject);
+  await runner.clear(program.steps);
   const seen: Seen[] = [];
   for (let i = 0; i < program.steps.length;) {
     const stores = storesFrom(program.steps, i);
     for (const { gpa, value } of stores) runner.store(gpa, value);
     for (let n = 0; n < stores.length; n++) seen.push({ values: {}, events: [] });
     i += stores.length;
-    if (i < program.steps.length) seen.push(await runner.step(program.steps[i++]));
+    const step = program.steps[i];
+    if (step === undefined || step.kind === "store") continue;
+    seen.push(await runner.step(step));
+    i++;
   }
   await runner.dump(program.steps);
   return { seen, memory: runner.memory() };
@@ -64,6 +68,13 @@ function storesFrom(steps: readonly Step[], first: number): Extract<Step, { kind
     stores.push(step);
   }
   return stores;
+}
+
+/** The endpoints that read. */
+function readersOf(steps: readonly Step[]): number[] {
+  return READERS.filter((stream) =>
+    steps.some((step) => step.kind === "fetch" && step.stream === stream)
+  );
 }
 
 class Runner {
@@ -106,11 +117,17 @@ class Runner {
     }
   }
 
+  /** What endpoints hold outlives a reset of QEMU: while nothing is translated yet they read zeros. */
+  async clear(steps: readonly Step[]): Promise<void> {
+    const iova = BigInt(PLACE.copies);
+    await this.#subject.perform(
+      readersOf(steps).map((stream) => ({ kind: "dma-load", stream, iova }) as const),
+    );
+  }
+
   /** What endpoints have read is written to memory, past translation. */
   async dump(steps: readonly Step[]): Promise<void> {
-    const readers = READERS.filter((stream) =>
-      steps.some((step) => step.kind === "fetch" && step.stream === stream)
-    );
+    const readers = readersOf(steps);
     if (readers.length === 0) return;
     const off: Operation[] = [
       { kind: "write", offset: REG.CR0.offset, value: 0n, bytes: 4 },
@@ -171,9 +188,10 @@ class Runner {
         { kind: "read", offset: REG.GERRORN.offset },
       ])).slice(operations.length);
       const suffix = refused === 0 ? "" : ` after ${refused} refused`;
-      values[`CMDQ_CONS${suffix}`] = cons;
-      values[`GERROR${suffix}`] = gerror;
       const isStopped = ((gerror ^ gerrorn) & 1 << GERROR.CMDQ_ERR.low) !== 0;
+      // §6.3.28: CMDQ_CONS.ERR is UNKNOWN while there is no error.
+      values[`CMDQ_CONS${suffix}`] = isStopped ? cons : cons & INDEX_MASK;
+      values[`GERROR${suffix}`] = gerror;
       if (!isStopped || refused === MOST_REFUSALS) break;
       if (get(Uint32Array.of(cons), CMDQ_CONS.ERR) === CERROR.NONE) break;
       const at = (cons & INDEX_MASK) & ((1 << queue.log2size) - 1);
