@@ -2,10 +2,13 @@
  * Where QEMU's SMMUv3 is known to go another way than the architecture, or may.
  * @module
  */
-import { EVENT } from "../../hw/smmuv3/spec/events.ts";
-import { GERROR, REG } from "../../hw/smmuv3/spec/registers.ts";
+import { get } from "../../hw/bits.ts";
+import { CMD, OP } from "../../hw/smmuv3/spec/commands.ts";
+import { CLASS, EVENT, RECORD } from "../../hw/smmuv3/spec/events.ts";
+import { CR2, GERROR, REG } from "../../hw/smmuv3/spec/registers.ts";
 import { type Difference, eventNumber, notesOf } from "./difference.ts";
 import type { Step } from "./program.ts";
+import type { EventRecord } from "./transcript.ts";
 
 /** A deviation. */
 export interface Deviation {
@@ -57,9 +60,42 @@ function reads(difference: StepDifference, offset: number): boolean {
   return step.kind === "read" && step.offset === offset;
 }
 
+/** The number of the last event on each side; 0 without. */
+function last(difference: StepDifference): { theirs: number; ours: number } {
+  const seen = events(difference);
+  return { theirs: seen.theirs.at(-1) ?? 0, ours: seen.ours.at(-1) ?? 0 };
+}
+
+function hasSameResult({ theirs, ours }: StepDifference): boolean {
+  return theirs.values["result"] === ours.values["result"];
+}
+
+/** What was written to a register last, before the step of a difference. */
+function written({ program, index }: Difference, offset: number): number | undefined {
+  for (let i = index; i >= 0; i--) {
+    const step = program.steps[i];
+    if (step?.kind !== "register") continue;
+    if (step.offset === offset) return Number(BigInt.asUintN(32, step.value));
+    if (step.bytes === 8 && step.offset + 4 === offset) return Number(step.value >> 32n);
+  }
+  return undefined;
+}
+
+function field(record: EventRecord | undefined, name: "S2" | "CLASS" | "RnW"): number {
+  return record === undefined ? -1 : get(Uint32Array.from(record), RECORD[name]);
+}
+
 const OAS_BITS = 44n;
 const WRITE_FAILED = 0xdead_0002;
 const EVENTQ_ABT = 1 << GERROR.EVENTQ_ABT_ERR.low;
+/** Commands of features that neither has; the EL2 forms are among those that ours takes too. */
+const ACCEPTED: readonly number[] = [
+  OP.CMD_ATC_INV,
+  OP.CMD_PRI_RESP,
+  OP.CMD_RESUME,
+  OP.CMD_STALL_TERM,
+];
+const SYNC_CS = 3n << 12n;
 
 /** All of them. */
 export const DEVIATIONS: readonly Deviation[] = [
@@ -68,11 +104,35 @@ export const DEVIATIONS: readonly Deviation[] = [
     reason: "Ours is an SMMUv3.2 with FWB and small translation tables, which QEMU's has not",
     section: "§6.3.4 IDR3.FWB, IDR3.STT; §6.3.8 AIDR",
     lasts: false,
+    explains: ofStep((difference) => {
+      const { theirs, ours } = difference;
+      const changed = theirs.values["value"] ^ ours.values["value"];
+      return reads(difference, REG.AIDR.offset) && changed === 3 ||
+        reads(difference, REG.IDR3.offset) && changed === 0x300;
+    }),
+  },
+  {
+    name: "GBPA after reset",
+    reason: "QEMU's reset value has SHCFG 1, use incoming; ours has 0",
+    section: "§6.3.14 GBPA: the reset value is IMPLEMENTATION DEFINED",
+    lasts: false,
     explains: ofStep((difference) =>
-      onlyValues(difference, "value") &&
-      (reads(difference, REG.AIDR.offset) || reads(difference, REG.IDR3.offset) &&
-          (difference.theirs.values["value"] ^ difference.ours.values["value"]) === 0x300)
+      reads(difference, REG.GBPA.offset) && difference.theirs.values["value"] === 0x1000 &&
+      difference.ours.values["value"] === 0
     ),
+  },
+  {
+    name: "registers without guards and masks",
+    reason: "QEMU keeps all bits of what is written, also while an enable forbids the write",
+    section: "§6.3 Register formats",
+    lasts: true,
+    explains: ofStep((difference) => {
+      const { step } = difference;
+      if (step.kind !== "read") return false;
+      const source = step.offset === REG.CR0ACK.offset ? REG.CR0.offset : step.offset;
+      const value = written(difference, source);
+      return value !== undefined && value === difference.theirs.values["value"];
+    }),
   },
   {
     name: "overflow as an abort",
@@ -82,8 +142,7 @@ export const DEVIATIONS: readonly Deviation[] = [
     explains: ofStep((difference) => {
       const { theirs, ours } = difference;
       return isTransfer(difference.step) &&
-        (theirs.values["GERROR"] ^ ours.values["GERROR"]) === EVENTQ_ABT &&
-        theirs.values["EVENTQ_PROD.OVFLG"] !== ours.values["EVENTQ_PROD.OVFLG"];
+        theirs.values["EVENTQ_PROD.OVFLG"] === 0 && ours.values["EVENTQ_PROD.OVFLG"] === 1;
     }),
   },
   {
@@ -97,23 +156,141 @@ export const DEVIATIONS: readonly Deviation[] = [
     ),
   },
   {
+    name: "C_BAD_STREAMID without RECINVSID",
+    reason: "QEMU records C_BAD_STREAMID whatever CR2.RECINVSID says",
+    section: "§6.3.12 CR2.RECINVSID",
+    lasts: false,
+    explains: ofStep((difference) =>
+      isEvents(difference, [EVENT.C_BAD_STREAMID], []) && hasSameResult(difference) &&
+      ((written(difference, REG.CR2.offset) ?? 0) & 1 << CR2.RECINVSID.low) === 0
+    ),
+  },
+  {
+    name: "StreamID beyond the span",
+    reason: "QEMU says C_BAD_STE where the second-level table has no such entry",
+    section: "§7.3.3 C_BAD_STREAMID",
+    lasts: false,
+    explains: ofStep((difference) => {
+      const seen = last(difference);
+      return isNoted(difference, /L1STD/) && seen.theirs === EVENT.C_BAD_STE &&
+        (seen.ours === EVENT.C_BAD_STREAMID || seen.ours === 0) && hasSameResult(difference);
+    }),
+  },
+  {
     name: "AP[1] ignored",
-    reason: "QEMU takes every transaction for a privileged one, and so passes over AP[1]",
-    section: "§3.4.2; DDI 0487 D8.4 AP[2:1]",
+    reason: "QEMU takes every transaction for a privileged one, and passes over AP[1] and APTable[0]",
+    section: "DDI 0487 D8.4.1 AP[2:1], APTable",
     lasts: true,
     explains: ofStep((difference) =>
-      isTransfer(difference.step) && isNoted(difference, /stage 1 leaf bit 6\b/) &&
-      lastEvent(difference, "ours") === EVENT.F_PERMISSION
+      isTransfer(difference.step) && isNoted(difference, /stage 1 (leaf bit 6|table bit 61)\b/) &&
+      last(difference).ours === EVENT.F_PERMISSION && field(difference.ours.events[0], "S2") === 0
+    ),
+  },
+  {
+    name: "APTable checked by walks alone",
+    reason: "QEMU caches the leaf's own permissions: a write that hits passes over APTable",
+    section: "DDI 0487 D8.4.1 APTable",
+    lasts: true,
+    explains: ofStep((difference) =>
+      isTransfer(difference.step) && isNoted(difference, /stage 1 table bit 62\b/) &&
+      last(difference).ours === EVENT.F_PERMISSION && last(difference).theirs === 0
+    ),
+  },
+  {
+    name: "reads of a write-only page that hit",
+    reason: "QEMU checks only writes against a cached translation",
+    section: "DDI 0487 D8.4.2 S2AP",
+    lasts: true,
+    explains: ofStep((difference) =>
+      difference.step.kind === "fetch" && isEvents(difference, [], [EVENT.F_PERMISSION]) &&
+      field(difference.ours.events[0], "S2") === 1
+    ),
+  },
+  {
+    name: "only the first of concatenated tables",
+    reason: "QEMU aligns the address of the table down to the size of all, and so loses which it is",
+    section: "DDI 0487 D8.2.2 Concatenated translation tables",
+    lasts: true,
+    explains: ofStep((difference) =>
+      isTransfer(difference.step) && isNoted(difference, /concatenated|STE\.S2(T0SZ|SL0|TG)/)
+    ),
+  },
+  {
+    name: "S2T0SZ held against S2PS",
+    reason: "QEMU wants an input of stage 2 that is no wider than S2PS says of its output",
+    section: "§5.2 STE.S2T0SZ: at least MAX(16, 64-IAS)",
+    lasts: true,
+    explains: ofStep((difference) =>
+      isNoted(difference, /S2PS below the input|STE\.S2(PS|T0SZ)/) &&
+      last(difference).theirs === EVENT.C_BAD_STE && last(difference).ours !== EVENT.C_BAD_STE
+    ),
+  },
+  {
+    name: "start level of too small an input",
+    reason: "QEMU only checks that no more than 16 tables are concatenated",
+    section: "§5.2 STE.S2SL0; DDI 0487 D8.2.3",
+    lasts: true,
+    explains: ofStep((difference) =>
+      isNoted(difference, /STE\.S2(T0SZ|SL0|TG)/) && last(difference).ours === EVENT.C_BAD_STE &&
+      last(difference).theirs !== EVENT.C_BAD_STE
+    ),
+  },
+  {
+    name: "no small translation tables",
+    reason: "QEMU's TxSZ goes to 39, ours to 48",
+    section: "§5.4 CD.T0SZ, with IDR3.STT",
+    lasts: true,
+    explains: ofStep((difference) =>
+      isNoted(difference, /CD\.T[01]SZ/) && last(difference).theirs === EVENT.C_BAD_CD &&
+      last(difference).ours !== EVENT.C_BAD_CD
+    ),
+  },
+  {
+    name: "S2R for both stages",
+    reason: "QEMU asks STE.S2R whether to record faults of stage 1 where stage 2 follows",
+    section: "§5.4 CD.R, §5.2 STE.S2R",
+    lasts: false,
+    explains: ofStep((difference) => {
+      const { theirs, ours } = difference;
+      return isNoted(difference, /CD\.R\b|STE\.S2R|unlike/) && hasSameResult(difference) &&
+        theirs.events.length + ours.events.length === 1 &&
+        field(theirs.events[0] ?? ours.events[0], "S2") === 0;
+    }),
+  },
+  {
+    name: "IPA of the table",
+    reason: "QEMU says where the table is, not its descriptor, which may be in another page",
+    section: "§7.3.13 IPA",
+    lasts: false,
+    explains: ofStep(({ theirs, ours }) => {
+      const [one, other] = [theirs.events[0], ours.events[0]];
+      return theirs.events.length === 1 && ours.events.length === 1 &&
+        field(one, "CLASS") === CLASS.TT && field(one, "S2") === 1 &&
+        one.every((word, i) => i === 6 || word === other[i]);
+    }),
+  },
+  {
+    name: "commands of absent features",
+    reason: "QEMU accepts commands of ATS, PRI and stalls without them, CS 3, and SSec in most",
+    section: "§4.1.7 Command errors, §4.5 to §4.7",
+    lasts: true,
+    explains: ofStep(({ step, theirs, ours }) =>
+      step.kind === "commands" && isRefused(ours.values) && !isRefused(theirs.values) &&
+      step.commands.some(([lo]) => {
+        const opcode = Number(lo & BigInt(CMD.Opcode.mask));
+        return ACCEPTED.includes(opcode) || (lo & 1n << BigInt(CMD.SSec.low)) !== 0n ||
+          (opcode === OP.CMD_SYNC && (lo & SYNC_CS) === SYNC_CS);
+      })
     ),
   },
 ];
+
+function isRefused(values: Readonly<Record<string, number>>): boolean {
+  return Object.keys(values).some((name) => name.includes("refused"));
+}
 
 /** The result is the same, or this one on our side. */
 function onlyResult({ theirs, ours }: StepDifference, result: number): boolean {
   const [one, other] = [theirs.values["result"], ours.values["result"]];
   return one === other || other === result;
-}
-
-function lastEvent(difference: StepDifference, side: "theirs" | "ours"): number | undefined {
-  return events(difference)[side].at(-1);
 }

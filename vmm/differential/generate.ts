@@ -48,8 +48,7 @@ class Writer {
       if (mutation !== undefined) made.push(mutation);
     }
     for (const [gpa, value] of image.quads) {
-      const names = made.filter(({ at }) => at === gpa).map(({ name }) => name);
-      if (value !== 0n || names.length > 0) this.#store(gpa, value, names.join(", "));
+      if (value !== 0n || image.noteAt(gpa) !== "") this.#store(gpa, value);
     }
     this.#bringUp();
     const count = random.between(6, 24);
@@ -58,7 +57,8 @@ class Writer {
     return this.#steps;
   }
 
-  #store(gpa: number, value: bigint, note?: string): void {
+  #store(gpa: number, value: bigint): void {
+    const note = this.#scene.image.noteAt(gpa);
     this.#steps.push({ kind: "store", gpa, value, ...(note ? { note } : {}) });
   }
 
@@ -180,7 +180,7 @@ class Writer {
     const mutation = mutate(random, this.#scene, stream);
     if (mutation === undefined) return;
     made.push(mutation);
-    this.#store(mutation.at, mutation.value, mutation.name);
+    this.#store(mutation.at, mutation.value);
     this.#send(this.#commands.after(mutation, stream));
     this.#visit(stream);
   }

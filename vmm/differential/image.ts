@@ -8,12 +8,24 @@ import { PLACE } from "./ground.ts";
 /** Memory that is being made. */
 export class Image {
   readonly #quads = new Map<number, bigint>();
+  readonly #notes = new Map<number, string>();
   #next: number = PLACE.tables;
   #nextPage: number = PLACE.data;
 
   /** The quads that are not zero by address, in the order in which they were stored first. */
   get quads(): ReadonlyMap<number, bigint> {
     return this.#quads;
+  }
+
+  /** What is special about the quad at `gpa`; empty for most. */
+  noteAt(gpa: number): string {
+    return this.#notes.get(gpa) ?? "";
+  }
+
+  /** Says what is special about the quad at `gpa`, besides what was said before. */
+  note(gpa: number, text: string): void {
+    const before = this.noteAt(gpa);
+    this.#notes.set(gpa, before === "" ? text : `${before}, ${text}`);
   }
 
   /** The quad at `gpa`. */

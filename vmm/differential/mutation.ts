@@ -79,6 +79,7 @@ function change(
   const at = gpa + Math.floor(field.low / 64) * 8;
   const old = image.load(at);
   image.set(gpa, field, value);
+  image.note(at, name);
   return { name, gpa, at, old, value: image.load(at) };
 }
 
@@ -98,5 +99,6 @@ function mutateDescriptor(
   const old = image.load(at);
   image.store(at, old ^ (1n << BigInt(bit)));
   const name = `stage ${stage} ${table ? "table" : "leaf"} bit ${bit}`;
+  image.note(at, name);
   return { name, gpa: at, at, old, value: image.load(at) };
 }

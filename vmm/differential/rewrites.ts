@@ -2,8 +2,8 @@
  * What QEMU says in another form than the architecture has it, put into that form.
  * @module
  */
-import { get } from "../../hw/bits.ts";
-import { RECORD } from "../../hw/smmuv3/spec/events.ts";
+import { get, set } from "../../hw/bits.ts";
+import { CLASS, RECORD } from "../../hw/smmuv3/spec/events.ts";
 import type { Step } from "./program.ts";
 import type { EventRecord } from "./transcript.ts";
 
@@ -68,6 +68,19 @@ export const REWRITES: readonly Rewrite[] = [
             [INPUT + 1]: 0,
           })
           : record),
+  },
+  {
+    name: "RnW of a CD fetch",
+    reason: "QEMU says how the CD is read, where RnW is that of the transaction",
+    section: "§7.3.13 F_TRANSLATION and those after it: RnW",
+    events: (records, step) =>
+      mapRecords(records, (record) => {
+        const words = Uint32Array.from(record);
+        const isOfCd = get(words, RECORD.S2) === 1 && get(words, RECORD.CLASS) === CLASS.CD;
+        if (step.kind !== "write" || !isOfCd || get(words, RECORD.RnW) === 0) return record;
+        set(words, RECORD.RnW, 0);
+        return [...words];
+      }),
   },
   {
     name: "low bits of the IPA",
