@@ -29,11 +29,14 @@ export function compare(program: Program, theirs: Transcript, ours: Transcript):
     if (found !== undefined) count(found.name);
     return found;
   };
+  const recorded = { theirs: 0, ours: 0 };
   for (const [index, step] of program.steps.entries()) {
+    recorded.theirs += theirs.seen[index].events.length;
+    recorded.ours += ours.seen[index].events.length;
     if (isSame(theirs.seen[index], ours.seen[index])) continue;
     const pair = { theirs: rewritten(theirs.seen[index], step, count), ours: ours.seen[index] };
     if (isSame(pair.theirs, pair.ours)) continue;
-    const difference: Difference = { kind: "step", program, index, step, ...pair };
+    const difference: Difference = { kind: "step", program, index, step, recorded, ...pair };
     const found = explain(difference);
     if (found === undefined) return { deviations, difference, compared: index };
     if (found.lasts) return { deviations, difference: undefined, compared: index + 1 };

@@ -17,6 +17,8 @@ export type Difference =
     readonly step: Step;
     readonly theirs: Seen;
     readonly ours: Seen;
+    /** Records that came until then. */
+    readonly recorded: { readonly theirs: number; readonly ours: number };
   }
   | {
     readonly kind: "memory";

@@ -3,12 +3,18 @@
  * @module
  */
 import { REG } from "../../hw/smmuv3/spec/registers.ts";
+import { Config } from "../../hw/smmuv3/spec/ste.ts";
 import { CommandMix } from "./command_mix.ts";
 import { COPY, PLACE, READERS, WRITERS } from "./ground.ts";
 import { type Mutation, mutate } from "./mutation.ts";
 import type { Program, Step } from "./program.ts";
 import { Random } from "./random.ts";
 import { makeScene, type Scene, type SceneStream, type Visit } from "./scene.ts";
+
+/** Bits of an input address that take it out of what is mapped. */
+const FAR_BITS = Array.from({ length: 30 }, (_, i) => 25 + i);
+/** Those that take a physical address to where nothing is, also for QEMU. */
+const NOWHERE_BITS = [31, 40, 42, 43, 44, 47, 51];
 
 /** The program of a seed. */
 export function generate(seed: number): Program {
@@ -21,6 +27,10 @@ export function generate(seed: number): Program {
       if (!(error instanceof RangeError) || attempt > 20) throw error;
     }
   }
+}
+
+function isTranslated({ config }: SceneStream): boolean {
+  return config >= Config.Stage1;
 }
 
 /** Writes one program. */
@@ -145,7 +155,7 @@ class Writer {
     // Just outside, or beyond what the input may be.
     const iova = far === 0
       ? visit.iova + BigInt(visit.sizeBytes)
-      : visit.iova ^ (1n << BigInt(random.between(25, 54)));
+      : visit.iova ^ (1n << BigInt(random.of(isTranslated(stream) ? FAR_BITS : NOWHERE_BITS)));
     this.#transfer(stream, { ...visit, iova: BigInt.asUintN(64, iova) });
   }
 

@@ -3,7 +3,7 @@
  * @module
  */
 import { get, set } from "../../hw/bits.ts";
-import { CLASS, RECORD } from "../../hw/smmuv3/spec/events.ts";
+import { CLASS, EVENT, RECORD } from "../../hw/smmuv3/spec/events.ts";
 import type { Step } from "./program.ts";
 import type { EventRecord } from "./transcript.ts";
 
@@ -19,7 +19,6 @@ export interface Rewrite {
 }
 
 const PAGE = 0xfff;
-const F_CD_FETCH = 0x09;
 /** The words of a record with an address. */
 const INPUT = RECORD.InputAddrLow.word;
 const FETCH = RECORD.FetchAddrLow.word;
@@ -60,7 +59,7 @@ export const REWRITES: readonly Rewrite[] = [
     section: "§7.3.10 F_CD_FETCH",
     events: (records) =>
       mapRecords(records, (record) =>
-        isOf(record, F_CD_FETCH) && record[FETCH] === 0 && record[INPUT] !== 0
+        isOf(record, EVENT.F_CD_FETCH) && record[FETCH] === 0 && record[INPUT] !== 0
           ? replaced(record, {
             [FETCH]: record[INPUT],
             [FETCH + 1]: record[INPUT + 1],
@@ -79,6 +78,19 @@ export const REWRITES: readonly Rewrite[] = [
         const isOfCd = get(words, RECORD.S2) === 1 && get(words, RECORD.CLASS) === CLASS.CD;
         if (step.kind !== "write" || !isOfCd || get(words, RECORD.RnW) === 0) return record;
         set(words, RECORD.RnW, 0);
+        return [...words];
+      }),
+  },
+  {
+    name: "stage of a table",
+    reason: "QEMU calls it a fault of stage 1 when stage 2 does not let it read a table of stage 1",
+    section: "§7.3.13 F_TRANSLATION and those after it: S2, CLASS",
+    events: (records) =>
+      mapRecords(records, (record) => {
+        const words = Uint32Array.from(record);
+        const isOfTable = get(words, RECORD.CLASS) === CLASS.TT && get(words, RECORD.S2) === 0;
+        if (!isOfTable || get(words, RECORD.ID) < EVENT.F_TRANSLATION) return record;
+        set(words, RECORD.S2, 1);
         return [...words];
       }),
   },
