@@ -14,6 +14,7 @@ import {
 import { assigned } from "./commands/assigned.ts";
 import { bench } from "./commands/bench.ts";
 import { compare } from "./commands/compare.ts";
+import { differential } from "./commands/differential.ts";
 import { hostvm } from "./commands/hostvm.ts";
 import { inspect } from "./commands/inspect.ts";
 import { microvm } from "./commands/microvm.ts";
@@ -33,6 +34,7 @@ const COMMANDS: readonly Command[] = [
   compare,
   probe,
   bench,
+  differential,
   hostvm,
   passthrough,
   assigned,

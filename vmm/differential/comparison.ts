@@ -73,7 +73,10 @@ function isSame(one: Seen, other: Seen): boolean {
 }
 
 /** Where two pieces of memory differ first, as the offset of a quad. */
-function firstDifference(one: Uint8Array<ArrayBuffer>, other: Uint8Array<ArrayBuffer>): number | undefined {
+function firstDifference(
+  one: Uint8Array<ArrayBuffer>,
+  other: Uint8Array<ArrayBuffer>,
+): number | undefined {
   if (isEqualBytes(one, other)) return undefined;
   const [a, b] = [one, other].map(({ buffer }) => new BigUint64Array(buffer));
   for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return i * 8;

@@ -88,12 +88,15 @@ function field(record: EventRecord | undefined, name: "S2" | "CLASS" | "RnW"): n
 const OAS_BITS = 44n;
 const WRITE_FAILED = 0xdead_0002;
 const EVENTQ_ABT = 1 << GERROR.EVENTQ_ABT_ERR.low;
+/** CMD_TLBI_EL3_ALL and CMD_TLBI_EL3_VA, of the Secure state. */
+const EL3 = [0x18, 0x1a] as const;
 /** Commands of features that neither has; the EL2 forms are among those that ours takes too. */
 const ACCEPTED: readonly number[] = [
   OP.CMD_ATC_INV,
   OP.CMD_PRI_RESP,
   OP.CMD_RESUME,
   OP.CMD_STALL_TERM,
+  ...EL3,
 ];
 const SYNC_CS = 3n << 12n;
 
@@ -180,7 +183,8 @@ export const DEVIATIONS: readonly Deviation[] = [
   },
   {
     name: "AP[1] ignored",
-    reason: "QEMU takes every transaction for a privileged one, and passes over AP[1] and APTable[0]",
+    reason:
+      "QEMU takes every transaction for a privileged one, and passes over AP[1] and APTable[0]",
     section: "DDI 0487 D8.4.1 AP[2:1], APTable",
     lasts: true,
     explains: ofStep((difference) =>
@@ -210,7 +214,8 @@ export const DEVIATIONS: readonly Deviation[] = [
   },
   {
     name: "only the first of concatenated tables",
-    reason: "QEMU aligns the address of the table down to the size of all, and so loses which it is",
+    reason:
+      "QEMU aligns the address of the table down to the size of all, and so loses which it is",
     section: "DDI 0487 D8.2.2 Concatenated translation tables",
     lasts: true,
     explains: ofStep((difference) =>
@@ -293,7 +298,7 @@ export const DEVIATIONS: readonly Deviation[] = [
     lasts: true,
     explains: ofStep((difference) =>
       isTransfer(difference.step) && isNoted(difference, /L1STD/) &&
-      [EVENT.C_BAD_STREAMID, 0].includes(last(difference).ours) &&
+      [EVENT.C_BAD_STREAMID as number, 0].includes(last(difference).ours) &&
       last(difference).theirs !== EVENT.C_BAD_STREAMID
     ),
   },
@@ -346,7 +351,51 @@ export const DEVIATIONS: readonly Deviation[] = [
     lasts: false,
     explains: ofStep((difference) =>
       isTransfer(difference.step) && isNoted(difference, /table bit 4\d/) &&
-      isEvents(difference, [EVENT.F_WALK_EABT], [EVENT.F_ADDR_SIZE])
+      last(difference).ours === EVENT.F_ADDR_SIZE && hasSameResult(difference) &&
+      (last(difference).theirs === EVENT.F_WALK_EABT ||
+        field(difference.theirs.events[0], "CLASS") === CLASS.TT)
+    ),
+  },
+  {
+    name: "permission before address size",
+    reason: "QEMU looks at the access flag and at permissions before it looks at the address",
+    section: "DDI 0487 D8.15 Priority of faults; §7.3.22",
+    lasts: false,
+    explains: ofStep((difference) =>
+      isTransfer(difference.step) && isNoted(difference, /leaf bit 4\d/) &&
+      [EVENT.F_ACCESS as number, EVENT.F_PERMISSION].includes(last(difference).theirs) &&
+      last(difference).ours === EVENT.F_ADDR_SIZE && hasSameResult(difference)
+    ),
+  },
+  {
+    name: "writes that hit a read-only page of stage 2",
+    reason: "QEMU takes it for a fault of stage 1, whose CD.R there is none of",
+    section: "§5.2 STE.S2R",
+    lasts: false,
+    explains: ofStep((difference) =>
+      difference.step.kind === "write" && isEvents(difference, [], [EVENT.F_PERMISSION]) &&
+      field(difference.ours.events[0], "S2") === 1 && hasSameResult(difference)
+    ),
+  },
+  {
+    name: "merged events",
+    reason: "Ours merges equal events where STE.MEV allows it; QEMU never does",
+    section: "§3.5.5 Event merging: permitted",
+    lasts: false,
+    explains: ofStep((difference) =>
+      isTransfer(difference.step) && isNoted(difference, /STE\.MEV/) &&
+      difference.theirs.events.length === 1 && difference.ours.events.length === 0 &&
+      hasSameResult(difference)
+    ),
+  },
+  {
+    name: "S1ContextPtr beyond the OAS",
+    reason: "QEMU fetches the CD from there and fails; to ours the STE is ILLEGAL",
+    section: "§3.4.3 Address sizes of SMMU-originated accesses",
+    lasts: false,
+    explains: ofStep((difference) =>
+      isNoted(difference, /STE\.S1ContextPtr/) && hasSameResult(difference) &&
+      last(difference).ours === EVENT.C_BAD_STE && last(difference).theirs !== EVENT.C_BAD_STE
     ),
   },
   {

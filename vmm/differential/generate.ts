@@ -6,7 +6,7 @@ import { REG } from "../../hw/smmuv3/spec/registers.ts";
 import { Config } from "../../hw/smmuv3/spec/ste.ts";
 import { CommandMix } from "./command_mix.ts";
 import { COPY, PLACE, READERS, WRITERS } from "./ground.ts";
-import { type Mutation, mutate } from "./mutation.ts";
+import { mutate, type Mutation } from "./mutation.ts";
 import type { Program, Step } from "./program.ts";
 import { Random } from "./random.ts";
 import { makeScene, type Scene, type SceneStream, type Visit } from "./scene.ts";
@@ -162,7 +162,9 @@ class Writer {
   /** A transfer of up to four bytes, which is one transaction for QEMU too; sometimes of more. */
   #transfer({ streamId }: SceneStream, { iova, gpa, sizeBytes }: Visit): void {
     const random = this.#random;
-    const bytes = this.#log2events < 7 || random.chance(0.93) ? random.of([1, 2, 4, 4, 4]) : random.of([8, 16, 64]);
+    const bytes = this.#log2events < 7 || random.chance(0.93)
+      ? random.of([1, 2, 4, 4, 4])
+      : random.of([8, 16, 64]);
     const at = random.below(Math.min(sizeBytes, 0x1000) / 64) * 64 +
       (bytes === 64 ? 0 : random.below(64 / bytes) * bytes);
     const common = { stream: streamId, iova: iova - iova % 4096n + BigInt(at), bytes };

@@ -36,7 +36,18 @@ const ADDRESS_BITS = [31, 40, 42, 44, 45, 47];
 export function mutate(random: Random, scene: Scene, stream: SceneStream): Mutation | undefined {
   const { image } = scene;
   const visit = random.of(stream.visits);
-  const kind = random.of(["ste", "ste", "cd", "cd", "leaf", "leaf", "leaf", "table", "table", "l1"]);
+  const kind = random.of([
+    "ste",
+    "ste",
+    "cd",
+    "cd",
+    "leaf",
+    "leaf",
+    "leaf",
+    "table",
+    "table",
+    "l1",
+  ]);
   if (kind === "l1") return scene.l1.length > 0 ? mutateL1(random, image, scene.l1) : undefined;
   if (kind === "ste") return mutateField(random, image, "STE", stream.ste, STE_FIELDS);
   if (kind === "cd") {

@@ -228,7 +228,10 @@ function peerPlaces(): Map<number, FunctionPlace> {
 
 function ownPlaces({ functions }: OwnSockets): Map<number, FunctionPlace> {
   const places = [...functions.keys()].map((stream, i) =>
-    [stream, { bar: OWN_BARS + (i + 1) * UNIT, config: ECAM + (EXPANDER_BUS + 2 + i) * UNIT }] as const
+    [stream, {
+      bar: OWN_BARS + (i + 1) * UNIT,
+      config: ECAM + (EXPANDER_BUS + 2 + i) * UNIT,
+    }] as const
   );
   return new Map(places);
 }

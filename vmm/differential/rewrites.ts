@@ -58,15 +58,18 @@ export const REWRITES: readonly Rewrite[] = [
     reason: "QEMU has it where InputAddr is in other records",
     section: "§7.3.10 F_CD_FETCH",
     events: (records) =>
-      mapRecords(records, (record) =>
-        isOf(record, EVENT.F_CD_FETCH) && record[FETCH] === 0 && record[INPUT] !== 0
-          ? replaced(record, {
-            [FETCH]: record[INPUT],
-            [FETCH + 1]: record[INPUT + 1],
-            [INPUT]: 0,
-            [INPUT + 1]: 0,
-          })
-          : record),
+      mapRecords(
+        records,
+        (record) =>
+          isOf(record, EVENT.F_CD_FETCH) && record[FETCH] === 0 && record[INPUT] !== 0
+            ? replaced(record, {
+              [FETCH]: record[INPUT],
+              [FETCH + 1]: record[INPUT + 1],
+              [INPUT]: 0,
+              [INPUT + 1]: 0,
+            })
+            : record,
+      ),
   },
   {
     name: "RnW of a CD fetch",

@@ -139,9 +139,12 @@ function makeStream(
   image.set(ste, STE.S2AA64, 1);
   const common = { streamId, ste, config, asid, vmid, isShared: false };
   if (config < Config.Stage1) {
-    const visits = [0x41_6f_00_00, 0x41_70_00_00].map((gpa) =>
-      ({ iova: BigInt(gpa), gpa, sizeBytes: 0x1000, leaves: [] })
-    );
+    const visits = [0x41_6f_00_00, 0x41_70_00_00].map((gpa) => ({
+      iova: BigInt(gpa),
+      gpa,
+      sizeBytes: 0x1000,
+      leaves: [],
+    }));
     return { ...common, cd: 0, visits, granules: { stage1: 12, stage2: 12 }, delta: 0 };
   }
   const stage2 = (config & 2) === 0 ? undefined : makeStage2(random, image, ste);
@@ -199,7 +202,7 @@ function stage2Attributes(random: Random): bigint {
 function stage2Visits(random: Random, image: Image, { tables }: Stage2): Visit[] {
   const { log2granule, inputBits } = tables.form;
   const visits: Visit[] = [];
-  const base = baseOf(random, inputBits, 21) ;
+  const base = baseOf(random, inputBits, 21);
   for (let i = 0; i < 5; i++) {
     const level = levelOf(random, log2granule, tables.form.firstLevel);
     const size = 2 ** shiftOf(log2granule, level);

@@ -153,7 +153,10 @@ class Runner {
   #follow(offset: number, value: bigint, bytes: number): void {
     const queue = offset >= REG.EVENTQ_BASE.offset ? this.#events : this.#commands;
     if (offset === REG.CMDQ_BASE.offset || offset === REG.EVENTQ_BASE.offset) {
-      queue.log2size = Math.min(get(Uint32Array.of(Number(value & 0xffff_ffffn)), QUEUE_BASE.LOG2SIZE), 10);
+      queue.log2size = Math.min(
+        get(Uint32Array.of(Number(value & 0xffff_ffffn)), QUEUE_BASE.LOG2SIZE),
+        10,
+      );
     }
     if (bytes !== 4) return;
     if (offset === REG.CMDQ_PROD.offset) this.#commands.prod = Number(value) & INDEX_MASK;
@@ -244,8 +247,9 @@ class Runner {
   }
 
   #record(gpa: number): EventRecord {
-    return Array.from({ length: EVENT_SIZE / 4 }, (_, i) =>
-      this.#memory.getUint32(gpa - WINDOW.base + 4 * i, true)
+    return Array.from(
+      { length: EVENT_SIZE / 4 },
+      (_, i) => this.#memory.getUint32(gpa - WINDOW.base + 4 * i, true),
     );
   }
 }
