@@ -97,8 +97,7 @@ class Runner {
     switch (step.kind) {
       case "register":
         this.#follow(step.offset, step.value, step.bytes);
-        await this.#subject.perform([{ ...step, kind: "write" }]);
-        return this.#look({});
+        return await this.#look([{ ...step, kind: "write" }]);
       case "read": {
         const [value] = await this.#subject.perform([step]);
         // CMDQ_CONS.ERR is UNKNOWN while there is no error: what is left of one is no difference.
@@ -107,13 +106,10 @@ class Runner {
       }
       case "commands":
         return await this.#send(step.commands);
-      case "write": {
-        const [result] = await this.#subject.perform([{ ...step, kind: "dma-write" }]);
-        return this.#look({ result });
-      }
+      case "write":
+        return await this.#look([{ ...step, kind: "dma-write" }], {}, "result");
       case "fetch":
-        await this.#subject.perform([{ ...step, kind: "dma-read" }]);
-        return this.#look({});
+        return await this.#look([{ ...step, kind: "dma-read" }]);
       case "drain":
         return await this.#drain();
     }
@@ -206,7 +202,7 @@ class Runner {
         { kind: "write", offset: REG.GERRORN.offset, value: BigInt(gerror), bytes: 4 },
       ];
     }
-    return await this.#look(values);
+    return await this.#look([], values);
   }
 
   #queue([lo, hi]: readonly [bigint, bigint]): void {
@@ -225,16 +221,22 @@ class Runner {
       value: BigInt(prod),
       bytes: 4,
     };
-    await this.#subject.perform([cons]);
-    return this.#look({});
+    return await this.#look([cons]);
   }
 
-  /** The records that have come since, and what says that something is wrong. */
-  async #look(values: Record<string, number>): Promise<Seen> {
-    const [prod, gerror] = await this.#subject.perform([
+  /** Does operations; then the records that have come, and what says that something is wrong. */
+  async #look(
+    operations: readonly Operation[],
+    before: Readonly<Record<string, number>> = {},
+    result?: string,
+  ): Promise<Seen> {
+    const answers = await this.#subject.perform([
+      ...operations,
       { kind: "read", offset: REG.EVENTQ_PROD.offset },
       { kind: "read", offset: REG.GERROR.offset },
     ]);
+    const [prod, gerror] = answers.slice(-2);
+    const values = result === undefined ? before : { ...before, [result]: answers[0] };
     const queue = this.#events;
     const mask = (2 << queue.log2size) - 1;
     const events: EventRecord[] = [];
