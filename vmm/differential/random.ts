@@ -48,4 +48,14 @@ export class Random {
   of<T>(choices: readonly T[]): T {
     return choices[this.below(choices.length)];
   }
+
+  /** The choices in another order. */
+  shuffled<T>(choices: readonly T[]): T[] {
+    const all = [...choices];
+    for (let i = all.length - 1; i > 0; i--) {
+      const at = this.below(i + 1);
+      [all[i], all[at]] = [all[at], all[i]];
+    }
+    return all;
+  }
 }

@@ -4,7 +4,7 @@
  */
 import { CD } from "../../hw/smmuv3/spec/cd.ts";
 import { Config, L1STD, STE } from "../../hw/smmuv3/spec/ste.ts";
-import { PLACE, STREAMS } from "./ground.ts";
+import { NOWHERE, PLACE, STREAMS } from "./ground.ts";
 import { Image } from "./image.ts";
 import type { Random } from "./random.ts";
 import { firstLevelOf, type Leaf, shiftOf, TableBuilder } from "./table_builder.ts";
@@ -99,7 +99,7 @@ export function makeScene(random: Random): Scene {
     return leafTable + (streamId & ((1 << split) - 1)) * 64;
   };
   const count = random.between(1, 3);
-  const ids = [...STREAMS].sort(() => random.chance(0.5) ? 1 : -1).slice(0, count);
+  const ids = random.shuffled(STREAMS).slice(0, count);
   const streams: SceneStream[] = [];
   for (const [i, streamId] of ids.entries()) {
     const ste = steOf(streamId);
@@ -137,6 +137,8 @@ function makeStream(
   image.set(ste, STE.S2VMID, vmid);
   // An STE of stage 2 without it ends QEMU.
   image.set(ste, STE.S2AA64, 1);
+  // At address 0 QEMU has memory; what nobody set leads to where nothing is for both.
+  image.set(ste, STE.S1ContextPtr, NOWHERE);
   const common = { streamId, ste, config, asid, vmid, isShared: false };
   if (config < Config.Stage1) {
     const visits = [0x41_6f_00_00, 0x41_70_00_00].map((gpa) => ({
@@ -249,6 +251,7 @@ function makeStage1(
   }
   if (!useUpper) {
     image.set(cd, CD.EPD1, 1);
+    image.set(cd, CD.TTB1, NOWHERE);
     image.set(cd, CD.T1SZ, 16);
     image.set(cd, CD.TG1, TG1_OF[12]);
   }

@@ -13,7 +13,7 @@ import {
   REG,
 } from "../../hw/smmuv3/spec/registers.ts";
 import { OP } from "../../hw/smmuv3/spec/commands.ts";
-import { PLACE, READERS, WINDOW } from "./ground.ts";
+import { COPY, PLACE, READERS, WINDOW } from "./ground.ts";
 import type { Program, Step } from "./program.ts";
 import type { Operation, Subject } from "./subject.ts";
 
@@ -57,7 +57,8 @@ export async function run(program: Program, subject: Subject): Promise<Transcrip
     i++;
   }
   await runner.dump(program.steps);
-  return { seen, memory: runner.memory() };
+  const memory = runner.memory();
+  return { seen: withData(program.steps, seen, memory), memory };
 }
 
 function storesFrom(steps: readonly Step[], first: number): Extract<Step, { kind: "store" }>[] {
@@ -68,6 +69,23 @@ function storesFrom(steps: readonly Step[], first: number): Extract<Step, { kind
     stores.push(step);
   }
   return stores;
+}
+
+/** What was read is known at the end; it belongs to the step that read it. */
+function withData(
+  steps: readonly Step[],
+  seen: readonly Seen[],
+  memory: Uint8Array<ArrayBuffer>,
+): Seen[] {
+  const readers = readersOf(steps);
+  const view = new DataView(memory.buffer);
+  return seen.map((one, i) => {
+    const step = steps[i];
+    if (step.kind !== "fetch") return one;
+    const copy = PLACE.copies - WINDOW.base + readers.indexOf(step.stream) * COPY.bufferBytes;
+    const data = view.getUint32(copy + step.slot * COPY.slotBytes, true);
+    return { ...one, values: { ...one.values, data } };
+  });
 }
 
 /** The endpoints that read. */
@@ -134,7 +152,7 @@ class Runner {
     await this.#subject.perform([
       ...off,
       ...readers.map((stream, i) =>
-        ({ kind: "dma-dump", stream, iova: BigInt(PLACE.copies + i * 0x1000) }) as const
+        ({ kind: "dma-dump", stream, iova: BigInt(PLACE.copies + i * COPY.bufferBytes) }) as const
       ),
     ]);
   }
