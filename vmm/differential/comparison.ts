@@ -3,7 +3,8 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import { type Deviation, DEVIATIONS } from "./deviations.ts";
+import { DEVIATIONS } from "./deviations.ts";
+import type { Deviation } from "./deviations/deviation.ts";
 import type { Difference } from "./difference.ts";
 import { WINDOW } from "./ground.ts";
 import type { Program, Step } from "./program.ts";

@@ -160,7 +160,7 @@ class Writer {
   }
 
   /** A transfer of up to four bytes, which is one transaction for QEMU too; sometimes of more. */
-  #transfer({ streamId }: SceneStream, { iova, gpa, sizeBytes }: Visit): void {
+  #transfer({ streamId }: SceneStream, { iova, gpa, sizeBytes, leaves }: Visit): void {
     const random = this.#random;
     const bytes = this.#log2events < 7 || random.chance(0.93)
       ? random.of([1, 2, 4, 4, 4])
@@ -173,7 +173,7 @@ class Writer {
     } else if (READERS.includes(streamId)) {
       // What is there before tells apart where reads come from.
       const slot = this.#slot++ % (COPY.bufferBytes / COPY.slotBytes);
-      if (gpa > 0) this.#store(gpa - gpa % 4096 + at - at % 8, random.quad());
+      if (leaves.length > 0) this.#store(gpa - gpa % 4096 + at - at % 8, random.quad());
       this.#steps.push({ kind: "fetch", ...common, slot });
     }
   }
@@ -185,6 +185,7 @@ class Writer {
     const undone = made.length > 0 && random.chance(0.5) ? made.pop()! : undefined;
     if (undone !== undefined) {
       image.store(undone.at, undone.old);
+      image.unnote(undone.at, undone.name);
       this.#store(undone.at, undone.old);
       this.#send([this.#commands.all(), this.#commands.allTlb()]);
       return this.#visit(stream);
@@ -245,7 +246,7 @@ class Writer {
       case 1: {
         // More events than there is room for.
         const count = (1 << Math.min(this.#log2events, 5)) + 2;
-        const visit = { iova: 1n << 54n, gpa: 0, sizeBytes: 0x1000, leaves: [] };
+        const visit = { iova: 1n << 54n, gpa: PLACE.data, sizeBytes: 0x1000, leaves: [] };
         for (let i = 0; i < count; i++) this.#transfer(stream, visit);
         this.#steps.push({ kind: "drain" });
         this.#transfer(stream, visit);

@@ -28,6 +28,14 @@ export class Image {
     this.#notes.set(gpa, before === "" ? text : `${before}, ${text}`);
   }
 
+  /** Takes a note back. */
+  unnote(gpa: number, text: string): void {
+    const notes = this.noteAt(gpa).split(", ");
+    const at = notes.lastIndexOf(text);
+    if (at >= 0) notes.splice(at, 1);
+    this.#notes.set(gpa, notes.join(", "));
+  }
+
   /** The quad at `gpa`. */
   load(gpa: number): bigint {
     return this.#quads.get(gpa) ?? 0n;

@@ -210,7 +210,7 @@ function stage2Visits(random: Random, image: Image, { tables }: Stage2): Visit[]
     const size = 2 ** shiftOf(log2granule, level);
     const iova = level === 3 ? base + BigInt(i * size) : blockBase(random, inputBits, size);
     if (i === 4) {
-      visits.push({ iova: base + BigInt(i * size), gpa: 0, sizeBytes: size, leaves: [] });
+      visits.push({ iova: base + BigInt(i * size), gpa: PLACE.data, sizeBytes: size, leaves: [] });
       continue;
     }
     const { gpa, inside } = target(image, log2granule, size);
@@ -303,7 +303,7 @@ function stage1Visits(
     const iova = BigInt.asUintN(64, extend(input));
     if (i === 4) {
       const unmapped = BigInt.asUintN(64, extend(base + BigInt(i * 2 ** log2granule)));
-      visits.push({ iova: unmapped, gpa: 0, sizeBytes: 2 ** log2granule, leaves: [] });
+      visits.push({ iova: unmapped, gpa: PLACE.data, sizeBytes: 2 ** log2granule, leaves: [] });
       continue;
     }
     const { gpa, inside } = target(image, Math.max(log2granule, 12), size);
