@@ -37,8 +37,8 @@ export class CommandMix {
     return [BigInt(OP.CMD_TLBI_NSNH_ALL), 0n];
   }
 
-  /** What is sent after a structure of a stream was changed: enough, by one way or another. */
-  after(mutation: Mutation, stream: SceneStream): CommandWords[] {
+  /** What is sent after a structure of a stream was changed: enough, by one way or another; `isOdd` allows only one. */
+  after(mutation: Mutation, stream: SceneStream, isOdd: boolean): CommandWords[] {
     const { name } = mutation;
     const random = this.#random;
     const id = BigInt(stream.streamId) << 32n;
@@ -58,7 +58,9 @@ export class CommandMix {
       leaves.some(({ leaf }) => leaf.descriptor === mutation.at)
     );
     const isStage2 = name.startsWith("stage 2");
-    const commands = visit === undefined
+    const commands = isOdd
+      ? [this.allTlb()]
+      : visit === undefined
       ? [this.#wholesale(stream, isStage2)]
       : isStage2
       ? this.#stage2(stream, visit)

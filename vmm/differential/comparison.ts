@@ -26,18 +26,28 @@ export function compare(program: Program, theirs: Transcript, ours: Transcript):
   const deviations = new Map<string, number>();
   const count = (name: string): void => void deviations.set(name, (deviations.get(name) ?? 0) + 1);
   const explain = (difference: Difference): Deviation | undefined => {
-    const found = DEVIATIONS.find((deviation) => deviation.explains(difference));
+    const found = DEVIATIONS.find((deviation) =>
+      deviation.explains(difference) && (deviation.lasts || hasSameState(difference))
+    );
     if (found !== undefined) count(found.name);
     return found;
   };
   const recorded = { theirs: 0, ours: 0 };
   for (const [index, step] of program.steps.entries()) {
+    const before = { ...recorded };
     recorded.theirs += theirs.seen[index].events.length;
     recorded.ours += ours.seen[index].events.length;
     if (isSame(theirs.seen[index], ours.seen[index])) continue;
     const pair = { theirs: rewritten(theirs.seen[index], step, count), ours: ours.seen[index] };
     if (isSame(pair.theirs, pair.ours)) continue;
-    const difference: Difference = { kind: "step", program, index, step, recorded, ...pair };
+    const difference: Difference = {
+      kind: "step",
+      program,
+      index,
+      step,
+      recorded: before,
+      ...pair,
+    };
     const found = explain(difference);
     if (found === undefined) return { deviations, difference, compared: index };
     if (found.lasts) return { deviations, difference: undefined, compared: index + 1 };
@@ -54,6 +64,13 @@ export function compare(program: Program, theirs: Transcript, ours: Transcript):
     ours: quadAt(ours.memory, at),
   };
   return { deviations, difference: explain(difference) ? undefined : difference, compared };
+}
+
+/** What outlives a step is the same on both sides. */
+function hasSameState(difference: Difference): boolean {
+  if (difference.kind === "memory") return false;
+  const { theirs, ours } = difference;
+  return ["GERROR", "EVENTQ_PROD.OVFLG"].every((name) => theirs.values[name] === ours.values[name]);
 }
 
 function rewritten(seen: Seen, step: Step, count: (name: string) => void): Seen {

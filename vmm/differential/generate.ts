@@ -2,6 +2,7 @@
  * Programs out of seeds.
  * @module
  */
+import { OP } from "../../hw/smmuv3/spec/commands.ts";
 import { REG } from "../../hw/smmuv3/spec/registers.ts";
 import { Config } from "../../hw/smmuv3/spec/ste.ts";
 import { CommandMix } from "./command_mix.ts";
@@ -11,6 +12,8 @@ import type { Program, Step } from "./program.ts";
 import { Random } from "./random.ts";
 import { makeScene, type Scene, type SceneStream, type Visit } from "./scene.ts";
 
+/** Commands that drop configuration. */
+const CONFIGURATION: readonly number[] = [OP.CMD_CFGI_STE_RANGE, OP.CMD_CFGI_STE];
 /** Bits of an input address that take it out of what is mapped. */
 const FAR_BITS = Array.from({ length: 30 }, (_, i) => 25 + i);
 /** Those that take a physical address to where nothing is, also for QEMU. */
@@ -193,8 +196,13 @@ class Writer {
     const mutation = mutate(random, this.#scene, stream);
     if (mutation === undefined) return;
     made.push(mutation);
+    // Tags and granules that are not what the scene has made: only what drops everything is sure to do.
+    const isOdd = made.some(({ name }) => /^(STE|CD)/.test(name));
+    const commands = this.#commands.after(mutation, stream, isOdd);
+    const isKept = !commands.some(([lo]) => CONFIGURATION.includes(Number(lo & 0xffn)));
+    if (mutation.name.startsWith("stage 2") && isKept) image.note(mutation.at, "no CFGI");
     this.#store(mutation.at, mutation.value);
-    this.#send(this.#commands.after(mutation, stream));
+    this.#send(commands);
     this.#visit(stream);
   }
 

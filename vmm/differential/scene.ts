@@ -190,6 +190,7 @@ function makeStage2(random: Random, image: Image, ste: number): Stage2 {
   if (isConcatenated) image.note(ste + 16, "concatenated");
   if (size === 2 && form.inputBits > 40) image.note(ste + 16, "S2PS below the input");
   image.set(ste, STE.S2R, random.chance(0.9) ? 1 : 0);
+  if (image.get(ste, STE.S2R) === 0) image.note(ste + 16, "silent");
   image.set(ste, STE.S2AFFD, random.chance(0.2) ? 1 : 0);
   image.set(ste, STE.S2TTB, tables.root);
   return { tables, delta };
@@ -259,6 +260,7 @@ function makeStage1(
   image.set(cd, CD.AA64, 1);
   image.set(cd, CD.A, 1);
   image.set(cd, CD.R, random.chance(0.9) ? 1 : 0);
+  if (image.get(cd, CD.R) === 0) image.note(cd, "silent");
   if (stage2 !== undefined && image.get(cd, CD.R) !== image.get(ste, STE.S2R)) {
     image.note(cd, "CD.R unlike STE.S2R");
   }

@@ -156,4 +156,12 @@ export const CONFIGURATION: readonly Deviation[] = [
         difference.theirs.events.length === 0)
     ),
   },
+  {
+    name: "tables of stage 1 found once",
+    reason:
+      "QEMU keeps where stage 2 puts TTB0 and TTB1 with the configuration, and TLBIs do not drop that",
+    section: "§4.4.3 TLB invalidation of stage 2",
+    lasts: true,
+    explains: ofStep((difference) => isTransfer(difference.step) && isNoted(difference, /no CFGI/)),
+  },
 ];

@@ -56,8 +56,10 @@ export function hasSameResult({ theirs, ours }: StepDifference): boolean {
 }
 
 /** No event says why: the streams' faults are not recorded. */
-export function isSilent({ theirs, ours }: StepDifference): boolean {
-  return theirs.events.length === 0 && ours.events.length === 0;
+export function isSilent(difference: StepDifference): boolean {
+  const { theirs, ours } = difference;
+  return theirs.events.length === 0 && ours.events.length === 0 &&
+    isNoted(difference, /silent|CD\.R\b|STE\.S2R/);
 }
 
 /** Our last event is this one, or none is recorded on either side. */

@@ -11,7 +11,6 @@ import {
   isEvents,
   isNoted,
   isOurs,
-  isSilent,
   isTransfer,
   last,
   ofStep,
@@ -88,8 +87,8 @@ export const WALKS: readonly Deviation[] = [
     section: "DDI 0487 D8.4.2 S2AP",
     lasts: true,
     explains: ofStep((difference) =>
-      difference.step.kind === "fetch" && isEvents(difference, [], [EVENT.F_PERMISSION]) &&
-      field(difference.ours.events[0], "S2") === 1
+      difference.step.kind === "fetch" && last(difference).theirs === 0 &&
+      isOurs(difference, EVENT.F_PERMISSION) && field(difference.ours.events[0], "S2") !== 0
     ),
   },
   {
@@ -120,7 +119,7 @@ export const WALKS: readonly Deviation[] = [
     section: "none: it is no matter of the SMMU",
     lasts: true,
     explains: ofStep((difference) =>
-      isTransfer(difference.step) && isSilent(difference) &&
+      isTransfer(difference.step) && last(difference).theirs === 0 && last(difference).ours === 0 &&
       BOARD.some(([low, high]) =>
         isTransfer(difference.step) && difference.step.iova >= low && difference.step.iova < high
       )
@@ -155,7 +154,7 @@ export const WALKS: readonly Deviation[] = [
     section: "DDI 0487 D8.15 Priority of faults; §7.3.22",
     lasts: false,
     explains: ofStep((difference) =>
-      isTransfer(difference.step) && isNoted(difference, /leaf bit 4\d/) &&
+      isTransfer(difference.step) &&
       [EVENT.F_ACCESS as number, EVENT.F_PERMISSION].includes(last(difference).theirs) &&
       last(difference).ours === EVENT.F_ADDR_SIZE && hasSameResult(difference)
     ),
