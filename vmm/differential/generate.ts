@@ -201,9 +201,15 @@ class Writer {
     const commands = this.#commands.after(mutation, stream, isOdd);
     const isKept = !commands.some(([lo]) => CONFIGURATION.includes(Number(lo & 0xffn)));
     if (mutation.name.startsWith("stage 2") && isKept) image.note(mutation.at, "no CFGI");
+    // Used before, it may be cached; used afterwards, it must not be.
+    const used =
+      stream.visits.find(({ leaves }) =>
+        leaves.some(({ leaf }) => [leaf.descriptor, ...leaf.above].includes(mutation.at))
+      ) ?? random.of(stream.visits);
+    if (random.chance(0.7)) this.#transfer(stream, used);
     this.#store(mutation.at, mutation.value);
     this.#send(commands);
-    this.#visit(stream);
+    this.#transfer(stream, random.chance(0.8) ? used : random.of(stream.visits));
   }
 
   /** A page that was not there is mapped: nothing may have been cached of it. */
