@@ -2,8 +2,10 @@
  * The fewest steps of a program that still show its difference.
  * @module
  */
+import { STE, STE_SIZE } from "../../hw/smmuv3/spec/ste.ts";
 import type { Comparison } from "./comparison.ts";
 import { type Difference, eventNumber } from "./difference.ts";
+import { PLACE } from "./ground.ts";
 import type { Program, Step } from "./program.ts";
 
 /** Runs a program on both sides. */
@@ -40,11 +42,18 @@ export async function minimise(
   await tryWith(best.kept.slice(0, difference.index + 1));
   for (let size = Math.ceil(best.kept.length / 2); size >= 1; size = Math.floor(size / 2)) {
     for (let at = 0; at < best.kept.length && trials < MOST_TRIALS;) {
-      const rest = [...best.kept.slice(0, at), ...best.kept.slice(at + size)];
-      if (!await tryWith(rest)) at += size;
+      const isGone = (i: number): boolean => i >= at && i < at + size;
+      const rest = best.kept.filter((step, i) => !isGone(i) || endsQemu(program.steps[step]));
+      if (rest.length === best.kept.length || !await tryWith(rest)) at += size;
     }
   }
   return best;
+}
+
+/** Without it an STE may say stage 2 without S2AA64, which ends QEMU. */
+function endsQemu(step: Step): boolean {
+  return step.kind === "store" && step.gpa >= PLACE.streamTable && step.gpa < PLACE.contexts &&
+    step.gpa % STE_SIZE === (STE.S2AA64.low >>> 6) * 8;
 }
 
 /** A program with some of its steps. */
