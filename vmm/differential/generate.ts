@@ -6,7 +6,7 @@ import { OP } from "../../hw/smmuv3/spec/commands.ts";
 import { REG } from "../../hw/smmuv3/spec/registers.ts";
 import { Config } from "../../hw/smmuv3/spec/ste.ts";
 import { CommandMix } from "./command_mix.ts";
-import { COPY, PLACE, READERS, WRITERS } from "./ground.ts";
+import { COPY, NOWHERE, PLACE, READERS, WRITERS } from "./ground.ts";
 import { mutate, type Mutation } from "./mutation.ts";
 import type { Program, Step } from "./program.ts";
 import { Random } from "./random.ts";
@@ -44,6 +44,7 @@ class Writer {
   readonly #commands: CommandMix;
   #slot = 0;
   #log2events = 0;
+  #log2commands = 0;
 
   constructor(random: Random, scene: Scene) {
     this.#random = random;
@@ -86,21 +87,31 @@ class Writer {
     this.#register(offset + 4, value >> 32n);
   }
 
+  /** A base address with RA; now and then with bits set that the size of what is there leaves no room for. */
+  #address(gpa: number, log2size: number, probability: number): bigint {
+    const extra = this.#random.chance(probability)
+      ? this.#random.below(2 ** log2size) >> 6 << 6
+      : 0;
+    return BigInt(gpa + extra) | 1n << 62n;
+  }
+
   #bringUp(): void {
     const random = this.#random;
     const { table } = this.#scene;
-    const log2commands = random.of([1, 2, 3, 4, 8, 10]);
+    const log2commands = this.#log2commands = random.of([1, 2, 3, 4, 8, 10]);
     this.#log2events = random.of([2, 3, 5, 7, 7]);
     if (random.chance(0.3)) this.#beforeEnable();
     this.#register(REG.CR1.offset, 0xd75);
     this.#register(REG.CR2.offset, random.chance(0.8) ? 0x6 : random.below(4) << 1);
-    this.#wide(REG.STRTAB_BASE.offset, BigInt(PLACE.streamTable) | 1n << 62n);
+    this.#wide(REG.STRTAB_BASE.offset, this.#address(PLACE.streamTable, 12, 0.2));
     this.#register(
       REG.STRTAB_BASE_CFG.offset,
       table.log2size | (table.twoLevel ? table.split << 6 | 1 << 16 : 0),
     );
-    this.#wide(REG.CMDQ_BASE.offset, BigInt(PLACE.commands) | BigInt(log2commands) | 1n << 62n);
-    this.#wide(REG.EVENTQ_BASE.offset, BigInt(PLACE.events) | BigInt(this.#log2events) | 1n << 62n);
+    const commands = this.#address(PLACE.commands, log2commands + 4, 0.02);
+    const records = this.#address(PLACE.events, this.#log2events + 5, 0.02);
+    this.#wide(REG.CMDQ_BASE.offset, commands | BigInt(log2commands));
+    this.#wide(REG.EVENTQ_BASE.offset, records | BigInt(this.#log2events));
     // A driver that takes over finds its indices anywhere; both ends of the queue at the same place are an empty one.
     const start = random.chance(0.3) ? random.below(2 << log2commands) : 0;
     this.#register(REG.CMDQ_PROD.offset, start);
@@ -169,7 +180,8 @@ class Writer {
       ? random.of([1, 2, 4, 4, 4])
       : random.of([8, 16, 64]);
     const at = random.below(Math.min(sizeBytes, 0x1000) / 64) * 64 +
-      (bytes === 64 ? 0 : random.below(64 / bytes) * bytes);
+      (bytes === 64 ? 0 : random.below(64 / bytes) * bytes) -
+      (this.#log2events === 7 && bytes < 64 && random.chance(0.05) ? bytes - 1 : 0);
     const common = { stream: streamId, iova: iova - iova % 4096n + BigInt(at), bytes };
     if (WRITERS.includes(streamId)) {
       this.#steps.push({ kind: "write", ...common, gpa: gpa - gpa % 4096 + at });
@@ -236,8 +248,24 @@ class Writer {
     this.#steps.push({ kind: "read", offset });
   }
 
-  /** Translation is off for a while. */
+  /** Translation, events or commands are off for a while. */
   #toggle(stream: SceneStream): void {
+    // What is queued meanwhile must find room.
+    const kind = this.#random.below(this.#log2commands < 2 ? 2 : 3);
+    if (kind === 1) {
+      this.#register(REG.CR0.offset, 0x9);
+      this.#visit(stream);
+      this.#visit(stream);
+      this.#register(REG.CR0.offset, 0xd);
+      return;
+    }
+    if (kind === 2) {
+      this.#register(REG.CR0.offset, 0x5);
+      this.#send([this.#commands.all(), this.#commands.allTlb()].slice(this.#random.below(3)));
+      this.#visit(stream);
+      this.#register(REG.CR0.offset, 0xd);
+      return this.#visit(stream);
+    }
     this.#register(REG.CR0.offset, 0xc);
     this.#transfer(stream, {
       iova: BigInt(PLACE.data),
@@ -253,7 +281,7 @@ class Writer {
   #misbehave(): void {
     const random = this.#random;
     const stream = random.of(this.#scene.streams);
-    switch (random.below(5)) {
+    switch (random.below(7)) {
       case 0:
         this.#send([this.#commands.anything()]);
         break;
@@ -280,6 +308,23 @@ class Writer {
           random.below(18) | random.below(16) << 6 | random.below(2) << 16,
         );
         this.#send([this.#commands.all(), this.#commands.allTlb()]);
+        this.#register(REG.CR0.offset, 0xd);
+        for (let i = 0; i < 3; i++) this.#visit(stream);
+        break;
+      case 5:
+        // A queue where nothing is.
+        this.#register(REG.CR0.offset, 0x5);
+        this.#wide(REG.CMDQ_BASE.offset, BigInt(NOWHERE) | 3n | 1n << 62n);
+        this.#register(REG.CMDQ_PROD.offset, 0);
+        this.#register(REG.CMDQ_CONS.offset, 0);
+        this.#register(REG.CR0.offset, 0xd);
+        this.#send([]);
+        break;
+      case 6:
+        this.#register(REG.CR0.offset, 0x9);
+        this.#wide(REG.EVENTQ_BASE.offset, BigInt(NOWHERE) | 3n | 1n << 62n);
+        this.#register(REG.EVENTQ_PROD.offset, 0);
+        this.#register(REG.EVENTQ_CONS.offset, 0);
         this.#register(REG.CR0.offset, 0xd);
         for (let i = 0; i < 3; i++) this.#visit(stream);
         break;

@@ -43,7 +43,7 @@ function isOf(record: EventRecord, ...numbers: number[]): boolean {
 export const REWRITES: readonly Rewrite[] = [
   {
     name: "an event for each access",
-    reason: "QEMU makes a transfer of accesses of at most 4 bytes, and each of them faults",
+    reason: "QEMU makes a transfer of aligned accesses of at most 4 bytes, and each of them faults",
     section: "§7.3 Event records: one for a transaction, which the requester defines",
     events: (records, step) => {
       if (step.kind !== "write" && step.kind !== "fetch") return records;
@@ -98,6 +98,20 @@ export const REWRITES: readonly Rewrite[] = [
       }),
   },
   {
+    name: "TTRnW",
+    reason: "QEMU does not say that a table was read when stage 2 forbids that",
+    section: "§7.3.16 F_PERMISSION: TTRnW",
+    events: (records) =>
+      mapRecords(records, (record) => {
+        const words = Uint32Array.from(record);
+        const isOfTable = get(words, RECORD.CLASS) === CLASS.TT && get(words, RECORD.S2) === 1;
+        if (!isOfTable || get(words, RECORD.ID) !== EVENT.F_PERMISSION) return record;
+        if (get(words, RECORD.TTRnW) === 1) return record;
+        set(words, RECORD.TTRnW, 1);
+        return [...words];
+      }),
+  },
+  {
     name: "low bits of the IPA",
     reason: "QEMU says the whole address where the record has bits 51:12 of it",
     section: "§7.3.13 F_TRANSLATION and those after it",
@@ -115,5 +129,5 @@ function isSequel(before: EventRecord, record: EventRecord, bytes: number): bool
   const isSame = before.every((word, i) =>
     i === INPUT || i === FETCH ? Math.abs(word - record[i]) < bytes : word === record[i]
   );
-  return bytes > 4 && isSame;
+  return bytes > 1 && isSame;
 }

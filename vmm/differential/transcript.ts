@@ -166,7 +166,10 @@ class Runner {
   /** Where the queues are: software knows what it wrote. */
   #follow(offset: number, value: bigint, bytes: number): void {
     const queue = offset >= REG.EVENTQ_BASE.offset ? this.#events : this.#commands;
-    if (offset === REG.CMDQ_BASE.offset || offset === REG.EVENTQ_BASE.offset) {
+    const isBase = offset === REG.CMDQ_BASE.offset || offset === REG.EVENTQ_BASE.offset;
+    if (isBase) {
+      const size = (offset === REG.CMDQ_BASE.offset ? 16 : EVENT_SIZE) << Number(value & 0xfn);
+      queue.base = Number(value & 0xffff_ffe0n) - Number(value & 0xffff_ffe0n) % size;
       queue.log2size = Math.min(
         get(Uint32Array.of(Number(value & 0xffff_ffffn)), QUEUE_BASE.LOG2SIZE),
         10,
@@ -259,6 +262,7 @@ class Runner {
     const mask = (2 << queue.log2size) - 1;
     const events: EventRecord[] = [];
     while ((queue.prod & mask) !== (prod & mask) && events.length <= mask) {
+      if (!isInWindow(queue.base, EVENT_SIZE << queue.log2size)) break;
       events.push(this.#record(queue.base + (queue.prod & (mask >> 1)) * EVENT_SIZE));
       queue.prod = (queue.prod + 1) & mask;
     }
