@@ -268,7 +268,7 @@ function makeStage1(
   image.set(cd, CD.IPS, random.of([4, 4, 5, 2]));
   image.set(cd, CD.ASET, 1);
   image.set(cd, CD.ASID, asid);
-  image.set(ste, STE.S1ContextPtr, cd + delta);
+  image.set(ste, STE.S1ContextPtr, random.chance(0.04) ? NOWHERE : cd + delta);
   if (stage2 !== undefined) {
     const pages = [cd - cd % 0x1000, ...trees.flatMap(({ tables }) => tables)];
     const size = 2 ** stage2.tables.form.log2granule;
