@@ -165,7 +165,11 @@ class Writer {
     const random = this.#random;
     const visit = random.of(stream.visits);
     const far = random.below(12);
-    if (far > 1) return this.#transfer(stream, visit);
+    if (far > 2) return this.#transfer(stream, visit);
+    if (far === 2) {
+      const iova = visit.iova ^ BigInt(random.between(1, 255)) << 56n;
+      return this.#transfer(stream, isTranslated(stream) ? { ...visit, iova } : visit);
+    }
     // Just outside, or beyond what the input may be.
     const iova = far === 0
       ? visit.iova + BigInt(visit.sizeBytes)

@@ -267,6 +267,10 @@ function makeStage1(
   image.set(cd, CD.AFFD, random.chance(0.2) ? 1 : 0);
   image.set(cd, CD.IPS, random.of([4, 4, 5, 2]));
   image.set(cd, CD.ASET, 1);
+  if (random.chance(0.2)) {
+    image.set(cd, CD.TBI, random.between(1, 3));
+    image.note(cd, "CD.TBI");
+  }
   image.set(cd, CD.ASID, asid);
   image.set(ste, STE.S1ContextPtr, random.chance(0.04) ? NOWHERE : cd + delta);
   if (stage2 !== undefined) {

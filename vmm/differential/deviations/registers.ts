@@ -109,7 +109,8 @@ export const REGISTERS: readonly Deviation[] = [
     lasts: true,
     explains: ofStep((difference) =>
       (difference.recorded.theirs > difference.recorded.ours ||
-        difference.ours.events.length === 0 && isNoted(difference, /silent|unlike|\bR\b|S2R/)) &&
+        difference.ours.events.length === 0 &&
+          isNoted(difference, /silent|unlike|CD\.R\b|S2R|STE\.MEV/)) &&
       (difference.theirs.values["GERROR"] & EVENTQ_ABT) !== 0
     ),
   },

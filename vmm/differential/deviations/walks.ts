@@ -193,4 +193,26 @@ export const WALKS: readonly Deviation[] = [
         one[4] === other[4] && one[5] === other[5];
     }),
   },
+  {
+    name: "TBI of TTB0 for both",
+    reason: "QEMU asks TBI[0] whether to pass over the top byte of addresses of TTB1 too",
+    section: "§5.4 CD.TBI",
+    lasts: true,
+    explains: ofStep((difference) => {
+      const { step } = difference;
+      if (!isTransfer(step) || !isNoted(difference, /CD\.TBI/)) return false;
+      return (step.iova >> 55n & 1n) === 1n && step.iova >> 56n !== 0xffn;
+    }),
+  },
+  {
+    name: "tags in cached translations",
+    reason: "QEMU caches by the address with its tag, which a TLBI without it does not find",
+    section: "§4.4.1 TLB invalidation by VA; §5.4 CD.TBI",
+    lasts: true,
+    explains: ofStep((difference) => {
+      const { step } = difference;
+      if (!isTransfer(step) || !isNoted(difference, /CD\.TBI/)) return false;
+      return (step.iova >> 55n & 1n) === 0n && step.iova >> 56n !== 0n;
+    }),
+  },
 ];
