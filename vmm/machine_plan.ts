@@ -15,6 +15,8 @@ import type { RuntimeDirectory } from "./qemu/runtime_directory.ts";
 export interface MachineChoice {
   readonly cpuCount: number;
   readonly memoryMiB: number;
+  /** Whether its memory is of the host's huge pages of 2 MiB. */
+  readonly hugePages?: boolean;
   /** The guest kernel's command line. */
   readonly commandLine: string;
   /** How the disk interrupts. */
@@ -78,6 +80,7 @@ export function planMachine(
       board: chooseBoard(cpuCount),
       cpuCount,
       memoryMiB,
+      ...(choice.hugePages ? { hugePages: true } : {}),
       kernelPath: parts.kernel.path,
       initrdPath: parts.initrd,
       commandLine,

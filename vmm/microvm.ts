@@ -23,6 +23,7 @@ import {
   workingDisk,
 } from "./provision/provision.ts";
 import { EnvironmentError } from "./environment_error.ts";
+import { checkHugePages } from "./huge_pages.ts";
 import { launch, type Machine } from "./qemu/launch.ts";
 import type { MachineEnd } from "./qemu/machine_control.ts";
 import { RuntimeDirectory } from "./qemu/runtime_directory.ts";
@@ -40,6 +41,8 @@ export interface MicrovmOptions {
   readonly cpuCount: number;
   /** Memory of the guest; 256 MiB are enough for ours. */
   readonly memoryMiB: number;
+  /** Whether its memory is of the host's huge pages of 2 MiB. */
+  readonly hugePages?: boolean;
   /** Added to the guest kernel's command line. */
   readonly append: string;
   /** What our initramfs does: `disk`, `fault`, `bench`, `shell`, `reboot`. */
@@ -115,6 +118,7 @@ interface GuestRun {
 export async function runMicrovm(options: MicrovmOptions): Promise<MicrovmResult> {
   const began = performance.now();
   const { progress, signal } = options;
+  if (options.hugePages) await checkHugePages(options.memoryMiB);
   const parts = await provision({ ...options.parts, progress, signal });
   const provisioned = performance.now();
   using directory = await RuntimeDirectory.make();

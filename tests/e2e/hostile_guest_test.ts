@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import type { Program } from "./program.ts";
 import { ignore, NEEDS, Sandbox } from "./sandbox.ts";
 
@@ -54,30 +54,21 @@ Deno.test({
       await t.step(append, async () => {
         await using sandbox = new Sandbox();
         const words = `${POKABLE} ${append}`;
-        const run = sandbox.vsmmu(
-          "microvm",
-          "--run",
-          "shell",
-          "--append",
-          words,
-          "--timeout",
-          "30",
-        );
-        await run.out.line(/vsmmu: run shell/, 20);
+        const run = sandbox.vsmmu("microvm", "--run", "shell", "--append", words);
+        await run.out.line(/vsmmu: run shell/);
         await defineHammer(run);
         await run.type("load() { while :; do cat /dev/vda > /dev/null; done; }");
         await run.type("load & dd if=/dev/vda of=/dev/null bs=1M count=9 && echo r''eady");
-        await run.out.line(/^ready/, 20);
+        await run.out.line(/^ready/);
         const before = run.memory("RssAnon");
         await run.type("echo b''egun; while hammer; do echo r''ound; done");
-        await run.out.line(/^begun/, 20);
+        await run.out.line(/^begun/);
         // What it writes may stop its own kernel for good, in the first round or in a later one.
-        await run.out.line(/^round/, 6).catch(() => {});
+        await run.out.line(/^round/, 0, 20).catch(() => {});
         const after = run.memory("RssAnon");
         assert(after - before < GROWTH, `${before} MiB before, ${after} MiB after`);
-        assertEquals(await run.end(50), { code: 1, signal: null });
-        assertEquals(run.out.matching(/^FAILED/).length, 1);
-        assertMatch(run.out.matching(/^FAILED/)[0], /: The guest did not end within 30 seconds$/);
+        run.kill("SIGINT");
+        assertEquals(await run.end(), { code: 130, signal: null });
         assertEquals(run.err.matching(/mistake|bug|Cannot/), []);
         await sandbox.expectNothingLeft();
       });
@@ -94,14 +85,14 @@ Deno.test({
     const memory: number[] = [];
     const descriptors: string[][] = [];
     for (let from = 0, round = 0; round < 4; round++) {
-      await run.out.line(/vsmmu: run bench/, 30, from);
+      await run.out.line(/vsmmu: run bench/, from);
       from = run.out.lines.length;
       memory.push(run.memory("RssAnon"));
       descriptors.push(run.descriptors());
     }
-    await run.out.line(/vsmmu: done/, 30);
+    await run.out.line(/vsmmu: done/);
     memory.push(run.memory("RssAnon"));
-    assertEquals(await run.end(20), { code: 0, signal: null });
+    assertEquals(await run.end(), { code: 0, signal: null });
     // The first round warms up: code is compiled, and the heap takes its size.
     assert(memory[4] - memory[1] < GROWTH / 2, `${memory} MiB`);
     assertEquals(descriptors[3], descriptors[1]);

@@ -7,10 +7,10 @@ const LINE = "Interrupted; everything that was started is gone";
 
 /** Moments of a run, by the line that it prints then. */
 const MOMENTS: readonly { name: string; reached: (run: Program) => Promise<string> }[] = [
-  { name: "while QEMU starts", reached: (run) => run.err.line(/^Starting QEMU/, 20) },
-  { name: "while QEMU connects", reached: (run) => run.err.line(/A client connected/, 20) },
-  { name: "while the guest boots", reached: (run) => run.out.line(/Booting Linux/, 20) },
-  { name: "while the guest uses the disk", reached: (run) => run.out.line(/mount ok/, 30) },
+  { name: "while QEMU starts", reached: (run) => run.err.line(/^Starting QEMU/) },
+  { name: "while QEMU connects", reached: (run) => run.err.line(/A client connected/) },
+  { name: "while the guest boots", reached: (run) => run.out.line(/Booting Linux/) },
+  { name: "while the guest uses the disk", reached: (run) => run.out.line(/mount ok/) },
 ];
 
 /** The signals that end a run, and how they come. */
@@ -29,7 +29,7 @@ const SIGNALS: readonly { name: string; send: (run: Program) => void }[] = [
 ];
 
 async function expectInterrupted(sandbox: Sandbox, run: Program): Promise<void> {
-  assertEquals(await run.end(15), { code: 130, signal: null });
+  assertEquals(await run.end(), { code: 130, signal: null });
   assertEquals(run.err.matching(/Interrupted/), [LINE]);
   assertEquals(run.err.matching(/mistake|bug|Cannot|error/), []);
   await sandbox.expectNothingLeft();
@@ -60,7 +60,7 @@ Deno.test({
     await using sandbox = new Sandbox();
     using _lock = FileLock.tryTake(`${sandbox.cache}/lock`);
     const run = sandbox.vsmmu("microvm");
-    await run.err.line(/^Waiting for process \d+, which fills the cache$/, 20);
+    await run.err.line(/^Waiting for process \d+, which fills the cache$/);
     run.kill("SIGINT");
     await expectInterrupted(sandbox, run);
   },
@@ -74,9 +74,9 @@ Deno.test({
       await t.step(gone.join(" and "), async () => {
         await using sandbox = new Sandbox();
         const run = sandbox.vsmmu("microvm");
-        await run.out.line(/Booting Linux/, 20);
+        await run.out.line(/Booting Linux/);
         for (const stream of gone) await run[stream].close();
-        assertEquals(await run.end(15), { code: 130, signal: null });
+        assertEquals(await run.end(), { code: 130, signal: null });
         assertEquals(run.err.matching(/mistake|bug|Uncaught/), []);
         await sandbox.expectNothingLeft();
       });
@@ -91,9 +91,9 @@ Deno.test({
     await using sandbox = new Sandbox();
     const line = sandbox.commandLine("microvm").join(" ");
     const terminal = sandbox.start("script", ["-qfc", line, "/dev/null"]);
-    await terminal.out.line(/Booting Linux/, 20);
+    await terminal.out.line(/Booting Linux/);
     terminal.kill("SIGKILL");
-    await terminal.end(5);
+    await terminal.end();
     await sandbox.expectNothingLeft();
   },
 });
@@ -104,15 +104,15 @@ Deno.test({
   async fn(): Promise<void> {
     await using sandbox = new Sandbox();
     const killed = sandbox.vsmmu("microvm");
-    await killed.out.line(/vsmmu: mount ok/, 30);
+    await killed.out.line(/vsmmu: mount ok/);
     killed.kill("SIGKILL");
-    assertEquals((await killed.end(10)).signal, "SIGKILL");
+    assertEquals((await killed.end()).signal, "SIGKILL");
     const left = sandbox.leftovers();
     assert(left.some((path) => path.endsWith("/smmu.sock")), "a killed process removes nothing");
     // QEMU takes its own sockets along when it has the time.
     await sandbox.expectNothingLeft(left, /\/(qmp|qtest)\.sock$/);
     const next = sandbox.vsmmu("microvm", "--quiet");
-    assertEquals(await next.end(40), { code: 0, signal: null });
+    assertEquals(await next.end(), { code: 0, signal: null });
     await sandbox.expectNothingLeft();
   },
 });

@@ -5,7 +5,7 @@
 import { assertEquals, equal } from "@std/assert";
 import { delay } from "@std/async/delay";
 import { shell } from "./shell.ts";
-import { Transcript } from "./transcript.ts";
+import { PATIENCE_S, Transcript } from "./transcript.ts";
 
 const SOON_MS = 5000;
 const POLL_MS = 20;
@@ -60,7 +60,7 @@ export class Program implements AsyncDisposable {
   }
 
   /** Its end and that of its output; throws with its last words when it does not come in time. */
-  async end(seconds: number): Promise<ProgramEnd> {
+  async end(seconds = PATIENCE_S): Promise<ProgramEnd> {
     const { promise, reject } = Promise.withResolvers<never>();
     const timer = setTimeout(() => {
       const words = `${this.out.tail()}\n--- standard error ---\n${this.err.tail()}`;

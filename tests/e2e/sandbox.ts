@@ -73,7 +73,7 @@ export class Sandbox implements AsyncDisposable {
   /** Starts `serve`; the function that it comes with starts the QEMU that it asks for. */
   async serve(...args: readonly string[]): Promise<{ serve: Program; qemu: () => Program }> {
     const serve = this.vsmmu("serve", "--json", ...args);
-    await serve.out.line(/^}$/, 20);
+    await serve.out.line(/^}$/);
     const { command, environment }: Serving = JSON.parse(serve.out.lines.join("\n"));
     return { serve, qemu: () => this.start(command[0], command.slice(1), environment) };
   }

@@ -4,6 +4,8 @@
  */
 
 /** Lines kept for a failure's message. */
+/** After so long something hangs: a busy machine boots a guest in a minute. */
+export const PATIENCE_S = 180;
 const SHOWN = 25;
 
 interface Waiter {
@@ -43,7 +45,7 @@ export class Transcript {
   }
 
   /** The first line after the first `from` lines that matches, when it comes; throws when it does not come in time. */
-  async line(pattern: RegExp, seconds: number, from = 0): Promise<string> {
+  async line(pattern: RegExp, from = 0, seconds = PATIENCE_S): Promise<string> {
     const found = this.lines.slice(from).find((line) => pattern.test(line));
     if (found !== undefined) return found;
     const { promise, resolve, reject } = Promise.withResolvers<string>();

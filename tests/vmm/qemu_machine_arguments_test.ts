@@ -38,6 +38,13 @@ Deno.test("machineArguments() shares guest memory with the servers", () => {
   assertStringIncludes(values(args, "-machine")[0] ?? "", "memory-backend=ram");
 });
 
+Deno.test("machineArguments() takes the guest's memory from huge pages when told to", () => {
+  const args = machineArguments(machine({ hugePages: true }), paths, features);
+  assertEquals(values(args, "-object"), [
+    "memory-backend-memfd,id=ram,size=512M,share=on,hugetlb=on,hugetlbsize=2M",
+  ]);
+});
+
 Deno.test("machineArguments() places the SMMU behind the expander and endpoints on bus 0", () => {
   const endpoints = [{ slot: 1, socketPath: "/run/disk" }, {
     slot: 10,

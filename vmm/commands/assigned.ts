@@ -22,7 +22,7 @@ import { type Transfer, transfersOf } from "../transfers.ts";
 import { hostDevice } from "../vfio/host_device.ts";
 import { type Command, EXIT, type Flag, type Io, UsageError, type Values } from "./command.ts";
 import type { PasidChoice } from "../vfio/pasid_choice.ts";
-import { PARTS_FLAGS, partsOf, PASID_FLAG, pasidOf } from "./machine_flags.ts";
+import { HUGE_PAGES_FLAG, PARTS_FLAGS, partsOf, PASID_FLAG, pasidOf } from "./machine_flags.ts";
 import { RECORD_FLAGS, recordingOf } from "./record_flags.ts";
 
 const FAULT_IOVA = 0x1234_5678_0000n;
@@ -107,6 +107,7 @@ export const assigned: Command = {
         "Where the first function's configuration space goes as the guest sees it, for lspci -F",
     },
     ...RECORD_FLAGS,
+    ...HUGE_PAGES_FLAG,
     firmware: { value: "PATH", help: "UEFI for --compare" },
     timeout: { value: "SECONDS", help: "Ends a guest that takes longer; 1200 by default" },
     ...PARTS_FLAGS,
@@ -134,6 +135,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
     parts: partsOf(values),
     cpuCount,
     memoryMiB: MEMORY_MIB,
+    hugePages: values.on("huge-pages"),
     append: `${netWords} ` +
       `vsmmu.iova=0x${FAULT_IOVA.toString(16)} vsmmu.nvme=${mib} vsmmu.config=${first}`,
     actions: [
@@ -207,6 +209,7 @@ async function runPeer(
     commandLine: `console=ttyAMA0 vsmmu.run=net ${commandLine}`,
     cpuCount: work.cpuCount,
     memoryMiB: MEMORY_MIB,
+    hugePages: values.on("huge-pages"),
     address,
     timeoutSeconds: values.integer("timeout", 1200, 1, LONGEST_S),
     console: note,

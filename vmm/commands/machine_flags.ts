@@ -37,10 +37,16 @@ export function pasidOf(values: Values): PasidChoice {
   return values.choice("pasid", "auto", ["auto", "off", "force"]);
 }
 
+/** What the guest's memory is of. */
+export const HUGE_PAGES_FLAG: Readonly<Record<string, Flag>> = {
+  "huge-pages": { help: "The guest's memory is of the host's huge pages of 2 MiB" },
+};
+
 /** The processors and memory of the guest. */
 export const GUEST_FLAGS: Readonly<Record<string, Flag>> = {
   smp: { value: "N", help: "Processors of the guest, 1 to 64; 2 by default" },
   memory: { value: "MIB", help: "Memory of the guest, 256 to 65536; 1024 by default" },
+  ...HUGE_PAGES_FLAG,
   append: { value: "WORDS", help: "Added to the guest kernel's command line" },
   interrupts: { value: "KIND", help: "How the disk interrupts: msix (default) or intx" },
   iommufd: {
@@ -74,6 +80,7 @@ export function partsOf(values: Values): ProvisionOptions {
 export interface Guest {
   readonly cpuCount: number;
   readonly memoryMiB: number;
+  readonly hugePages: boolean;
   /** Added to the guest kernel's command line. */
   readonly append: string;
   readonly interrupts: InterruptKind;
@@ -87,6 +94,7 @@ export function guestOf(values: Values): Guest {
   return {
     cpuCount: values.integer("smp", 2, 1, 64),
     memoryMiB: values.integer("memory", 1024, 256, 65536),
+    hugePages: values.on("huge-pages"),
     append: values.text("append") ?? "",
     interrupts: values.choice("interrupts", "msix", ["msix", "intx"]),
     iommufd: values.choice("iommufd", "model", ["model", "none"]),

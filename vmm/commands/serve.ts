@@ -10,6 +10,7 @@ import { makeDeviceTree } from "../qemu/device_tree.ts";
 import { machineArguments, type MachinePaths } from "../qemu/machine_arguments.ts";
 import { MachineControl } from "../qemu/machine_control.ts";
 import { EnvironmentError } from "../environment_error.ts";
+import { checkHugePages } from "../huge_pages.ts";
 import { qemuFeatures } from "../qemu/qemu_features.ts";
 import { RuntimeDirectory } from "../qemu/runtime_directory.ts";
 import { shellWords } from "../qemu/shell_words.ts";
@@ -48,6 +49,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const { signal, note } = io;
   const { append, ...guest } = guestOf(values);
   const record = recordingOf(values);
+  if (guest.hugePages) await checkHugePages(guest.memoryMiB);
   const parts = await provision({ ...partsOf(values), progress: note, signal });
   using directory = await RuntimeDirectory.make(values.text("directory"));
   using working = parts.disk.input ? await workingDisk(parts) : undefined;

@@ -4,6 +4,7 @@
  */
 import { EnvironmentError } from "../environment_error.ts";
 import { GuestConsole, type GuestEvent } from "../provision/guest_console.ts";
+import { memoryBackend } from "../qemu/machine_arguments.ts";
 import { describeEnd, QemuProcess } from "../qemu/qemu_process.ts";
 import type { Tool } from "../tool.ts";
 
@@ -17,6 +18,7 @@ export interface AcceleratedGuest {
   readonly commandLine: string;
   readonly cpuCount: number;
   readonly memoryMiB: number;
+  readonly hugePages: boolean;
   /** PCI address of the function. */
   readonly address: string;
   readonly timeoutSeconds: number;
@@ -58,8 +60,9 @@ export function acceleratedArguments(
 ): string[] {
   return [
     ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
-    ...["-M", "virt,gic-version=3", "-accel", "kvm", "-cpu", "host"],
+    ...["-M", "virt,gic-version=3,memory-backend=ram", "-accel", "kvm", "-cpu", "host"],
     ...["-smp", String(guest.cpuCount), "-m", `${guest.memoryMiB}M`],
+    ...["-object", memoryBackend(guest)],
     ...["-bios", guest.firmwarePath, "-kernel", guest.kernelPath, "-initrd", guest.initrdPath],
     ...["-append", guest.commandLine],
     ...["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"],

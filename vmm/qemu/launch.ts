@@ -2,6 +2,7 @@
  * Starts a machine and ends it, so that nothing of it is left behind.
  * @module
  */
+import { delay } from "@std/async/delay";
 import type { CarriageAddresses } from "./carriage.ts";
 import type { ConsoleLines } from "./console_lines.ts";
 import { type DeviceTreeTools, makeDeviceTree } from "./device_tree.ts";
@@ -47,11 +48,18 @@ export class Machine implements AsyncDisposable {
 
   readonly #process: QemuProcess;
   readonly #control: MachineControl;
+  readonly #signal: AbortSignal | undefined;
 
   /** Made by `launch()`. */
-  constructor(process: QemuProcess, control: MachineControl, addresses: CarriageAddresses) {
+  constructor(
+    process: QemuProcess,
+    control: MachineControl,
+    addresses: CarriageAddresses,
+    signal: AbortSignal | undefined,
+  ) {
     this.#process = process;
     this.#control = control;
+    this.#signal = signal;
     this.console = process.console;
     this.addresses = addresses;
     this.ended = this.#untilEnd();
@@ -86,6 +94,7 @@ export class Machine implements AsyncDisposable {
     const cause = await this.#control.ended;
     const isGone = cause.cause === "failed" && await endsWithin(this.#process, LAST_WORDS_MS);
     await end(this.#process, this.#control);
+    await abortedAfter(this.#process, this.#signal);
     const status = await this.#process.exited;
     if (!isGone || status.success) return cause;
     return { cause: "failed", message: `QEMU ended: ${describeEnd(this.#process, status)}` };
@@ -108,7 +117,7 @@ export async function launch(options: LaunchOptions): Promise<Machine> {
   const args = machineArguments(machine, paths, features);
   const process = QemuProcess.start(await tiedToUs(tools.qemu, features), args, options.console);
   const control = await takeControl(process, paths, addresses, options);
-  const running = new Machine(process, control, addresses);
+  const running = new Machine(process, control, addresses, signal);
   const stop = (): void => void running.stop();
   signal?.addEventListener("abort", stop, { once: true });
   running.ended.then(() => signal?.removeEventListener("abort", stop));
@@ -134,6 +143,7 @@ async function takeControl(
     // A QEMU that refuses its arguments closes its sockets first and says why a moment later.
     const isGone = !options.signal?.aborted && await endsWithin(process, LAST_WORDS_MS);
     await end(process);
+    await abortedAfter(process, options.signal);
     options.signal?.throwIfAborted();
     if (isGone) throw gone.signal.reason;
     const words = process.lastWords;
@@ -149,6 +159,16 @@ async function end(process: QemuProcess, control?: MachineControl): Promise<void
   if (!await endsWithin(process, QUIT_MS)) process.kill("SIGKILL");
   await process.exited;
   await asked;
+}
+
+/** A terminal's signals go to QEMU as well, and on a busy machine its end is seen before ours: that gets time to come. */
+async function abortedAfter(process: QemuProcess, signal: AbortSignal | undefined): Promise<void> {
+  if (signal === undefined || signal.aborted) return;
+  const { signal: cause } = await process.exited;
+  const isTerminals = cause === "SIGINT" || cause === "SIGHUP" ||
+    /terminating on signal [12]\b/.test(process.lastWords);
+  if (!isTerminals) return;
+  await delay(LAST_WORDS_MS, { signal }).catch(() => {});
 }
 
 async function endsWithin(process: QemuProcess, timeoutMs: number): Promise<boolean> {

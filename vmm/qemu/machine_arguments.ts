@@ -22,6 +22,8 @@ export interface MachineConfiguration {
   readonly board: Board;
   readonly cpuCount: number;
   readonly memoryMiB: number;
+  /** Whether its memory is of the host's huge pages of 2 MiB. */
+  readonly hugePages?: boolean;
   /** Path of an arm64 Linux `Image`. */
   readonly kernelPath: string;
   /** Path of an initramfs. */
@@ -71,7 +73,7 @@ export function machineArguments(
   check(machine);
   return [
     ...boardArguments(machine, ",memory-backend=ram"),
-    ...["-object", `memory-backend-memfd,id=ram,size=${machine.memoryMiB}M,share=on`],
+    ...["-object", memoryBackend(machine)],
     ...["-kernel", machine.kernelPath],
     ...(machine.initrdPath ? ["-initrd", machine.initrdPath] : []),
     ...["-append", kernelCommandLine(machine)],
@@ -91,6 +93,14 @@ export function machineArguments(
 export function kernelCommandLine({ board, commandLine }: MachineConfiguration): string {
   // QEMU's GICv3 claims LPIs without having the ITS that serves them, and Linux then passes over the GICv2m frame.
   return board.gicVersion === "2" ? commandLine : `${commandLine} irqchip.gicv3_nolpi=1`.trim();
+}
+
+/** QEMU's `ram` object: memory that has a file, as `IOMMU_IOAS_MAP_FILE` and vfio-user want it. */
+export function memoryBackend(
+  { memoryMiB, hugePages }: Pick<MachineConfiguration, "memoryMiB" | "hugePages">,
+): string {
+  const pages = hugePages ? ",hugetlb=on,hugetlbsize=2M" : "";
+  return `memory-backend-memfd,id=ram,size=${memoryMiB}M,share=on${pages}`;
 }
 
 function boardArguments(machine: MachineConfiguration, more: string): string[] {
