@@ -43,7 +43,7 @@ export interface GuestMemory {
   fetch(gpa: number, into: Entry): boolean;
   /** Copies a record to `gpa` (8-byte aligned), each quad atomically. */
   store(gpa: number, from: Entry): boolean;
-  /** Stores one 32-bit word at `gpa` (4-byte aligned). */
+  /** Stores one 32-bit word at `gpa` (4-byte aligned), after everything stored before it: it may be a message. */
   store32(gpa: number, value: number): boolean;
   /**
    * Replaces one quad at `gpa` (8-byte aligned) by `desired` if it is `expected`, both entries of 8 bytes, atomically with
@@ -143,7 +143,7 @@ export class GuestRam implements GuestMemory {
   store32(gpa: number, value: number): boolean {
     const slot = this.#find(gpa, 4);
     if (slot === undefined || !slot.writable || (gpa & 3) !== 0) return false;
-    slot.words[(gpa - slot.gpa) / 4] = value;
+    Atomics.store(slot.words, (gpa - slot.gpa) / 4, value);
     return true;
   }
 

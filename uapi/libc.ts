@@ -2,7 +2,7 @@
  * The C library: the only `Deno.dlopen` of the project, opened on first use.
  *
  * Every call is synchronous on the calling thread, which is what makes errno readable. Signatures are those of the
- * 64-bit Linux C library. `open`, `fcntl` and `ioctl` are variadic in C and fixed here: on x86_64 and on AArch64 Linux
+ * 64-bit Linux C library. `open`, `fcntl`, `ioctl` and `prctl` are variadic in C and fixed here: on x86_64 and on AArch64 Linux
  * both conventions pass these arguments in the same registers. ioctl requests exceed an `i32`, therefore `usize`.
  * Results that fit are `i32` even where C says `ssize_t`, because an `i64` would arrive as a fresh bigint. Sizes are
  * bigints: a number there takes Deno's slow path (100 ns instead of 10).
@@ -14,6 +14,7 @@ export const SYMBOLS = {
   accept4: { parameters: ["i32", "buffer", "buffer", "i32"], result: "i32" },
   access: { parameters: ["buffer", "i32"], result: "i32" },
   bind: { parameters: ["i32", "buffer", "u32"], result: "i32" },
+  clock_gettime: { parameters: ["i32", "buffer"], result: "i32" },
   close: { parameters: ["i32"], result: "i32" },
   connect: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   eventfd: { parameters: ["u32", "i32"], result: "i32" },
@@ -32,7 +33,8 @@ export const SYMBOLS = {
   mmap: { parameters: ["usize", "usize", "i32", "i32", "i32", "i64"], result: "usize" },
   munmap: { parameters: ["usize", "usize"], result: "i32" },
   open: { parameters: ["buffer", "i32", "u32"], result: "i32" },
-  poll: { parameters: ["buffer", "usize", "i32"], result: "i32" },
+  ppoll: { parameters: ["buffer", "usize", "buffer", "buffer"], result: "i32" },
+  prctl: { parameters: ["i32", "usize", "usize", "usize", "usize"], result: "i32" },
   pread: { parameters: ["i32", "buffer", "usize", "i64"], result: "i32" },
   pwrite: { parameters: ["i32", "buffer", "usize", "i64"], result: "i32" },
   read: { parameters: ["i32", "buffer", "usize"], result: "i32" },

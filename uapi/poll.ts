@@ -1,10 +1,11 @@
 /**
- * Waiting for descriptors in one synchronous loop. poll(2).
+ * Waiting for descriptors in one synchronous loop. ppoll(2).
  * @module
  */
 import { ERRNO, SystemError } from "./errno.ts";
 import type { Fd } from "./fd.ts";
 import { lastErrno, libc } from "./libc.ts";
+import { TIMESPEC } from "./timespec.ts";
 
 /** `struct pollfd`: byte offsets, and the size. */
 export const POLLFD = { fd: 0, events: 4, revents: 6, size: 8 } as const;
@@ -59,6 +60,8 @@ export class Poller {
   #table = new DataView(new ArrayBuffer(POLLFD.size));
   #bytes = new Uint8Array(this.#table.buffer);
   #count = 0n;
+  readonly #timeout = new DataView(new ArrayBuffer(TIMESPEC.size));
+  readonly #timeoutBytes = new Uint8Array(this.#timeout.buffer);
   #isStopped = false;
 
   /** Watches `fd` for `events`. The watch must end before the descriptor is closed. */
@@ -71,8 +74,8 @@ export class Poller {
   }
 
   /**
-   * Waits until something is ready, at most `timeoutMs` (-1: for ever), and calls its handlers once each. Returns how
-   * many descriptors were ready; 0 also when a signal came first. Throws `SystemError`.
+   * Waits until something is ready, at most `timeoutMs` (-1: for ever; fractions count), and calls its handlers once
+   * each. Returns how many descriptors were ready; 0 also when a signal came first. Throws `SystemError`.
    */
   step(timeoutMs: number): number {
     const watches = this.#watches;
@@ -80,11 +83,11 @@ export class Poller {
     for (let i = 0; i < watches.length; i++) {
       table.setInt16(i * POLLFD.size + POLLFD.events, watches[i].events, true);
     }
-    const count = libc().poll(this.#bytes, this.#count, timeoutMs);
+    const count = libc().ppoll(this.#bytes, this.#count, this.#until(timeoutMs), null);
     if (count < 0) {
       const errno = lastErrno();
       if (errno === ERRNO.EINTR) return 0;
-      throw new SystemError("poll", errno);
+      throw new SystemError("ppoll", errno);
     }
     for (let i = 0, left = count; i < watches.length && left > 0; i++) {
       const ready = table.getInt16(i * POLLFD.size + POLLFD.revents, true);
@@ -95,15 +98,27 @@ export class Poller {
     return count;
   }
 
-  /** Steps until `stop` is called; at once when it was called before. */
-  run(): void {
-    while (!this.#isStopped) this.step(-1);
+  /**
+   * Steps until `stop` is called; at once when it was called before. Before each step `turn` does what is not told by
+   * descriptors, and returns for how many milliseconds the step may wait; for ever without one. It is given how many
+   * descriptors were ready in the step before.
+   */
+  run(turn?: (ready: number) => number): void {
+    for (let ready = 0; !this.#isStopped;) ready = this.step(turn?.(ready) ?? -1);
     this.#isStopped = false;
   }
 
   /** Makes `run` return after the current step. To be called by a handler. */
   stop(): void {
     this.#isStopped = true;
+  }
+
+  #until(timeoutMs: number): Uint8Array<ArrayBuffer> | null {
+    if (timeoutMs < 0) return null;
+    const seconds = Math.floor(timeoutMs / 1000);
+    this.#timeout.setUint32(TIMESPEC.seconds, seconds, true);
+    this.#timeout.setUint32(TIMESPEC.nanoseconds, (timeoutMs - seconds * 1000) * 1e6, true);
+    return this.#timeoutBytes;
   }
 
   /** A step in progress keeps the table and the list it began with. */

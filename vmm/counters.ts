@@ -25,7 +25,8 @@ const COMMANDS_PASSED = 781;
 const EVENTS_PASSED = 782;
 const EVENTS_LOST = 783;
 const IOMMUFD_CALL = 784;
-const COUNT = IOMMUFD_CALL + IOMMUFD_CALLS.length;
+const NOTICED = IOMMUFD_CALL + IOMMUFD_CALLS.length;
+const COUNT = NOTICED + 1;
 
 /** Counts at one moment, ready for JSON. */
 export interface Summary {
@@ -47,13 +48,15 @@ export interface Summary {
   };
   /** Bytes that endpoints moved. */
   readonly dma: { readonly readBytes: number; readonly writtenBytes: number };
-  /** Register accesses of the guest. */
+  /** Register accesses of the guest that trapped. */
   readonly mmio: {
     readonly reads: number;
     readonly writes: number;
     /** Accesses of CMDQ_PROD and CMDQ_CONS for each CMD_SYNC; 0 when there was none. */
     readonly readsPerSync: number;
     readonly writesPerSync: number;
+    /** Writes that did not trap and were found in memory. */
+    readonly noticed: number;
   };
   /** Events recorded, by the manual's name. */
   readonly events: Readonly<Record<string, number>>;
@@ -122,6 +125,11 @@ export class Counters implements Observer {
     }
   }
 
+  /** The guest had written a register in memory. */
+  noticed(): void {
+    this.#counts[NOTICED]++;
+  }
+
   /** Counts a call of iommufd; of `IOMMU_HWPT_INVALIDATE`, the `result` is how many commands were handled. */
   iommufdCall(name: string, errno: number, result: unknown): void {
     const index = IOMMUFD_CALLS.indexOf(name);
@@ -163,6 +171,7 @@ export class Counters implements Observer {
         writes: counts[ACCESSES + 1],
         readsPerSync: perSync(counts[QUEUE_ACCESSES]),
         writesPerSync: perSync(counts[QUEUE_ACCESSES + 1]),
+        noticed: counts[NOTICED],
       },
       events: named(counts, EVENT_RECORDED, eventName),
       eventsDropped: counts.subarray(EVENT_DROPPED, EVENT_DROPPED + 256)

@@ -4,8 +4,9 @@
  */
 import { EventFd } from "../uapi/eventfd.ts";
 import { Counters } from "./counters.ts";
+import { UNPLACED } from "./endpoint_places.ts";
 import { EnvironmentError } from "./environment_error.ts";
-import type { DeviceConfiguration } from "./machine.ts";
+import type { DeviceConfiguration } from "./device_configuration.ts";
 
 /** What the main thread tells the device thread, once. */
 export interface ThreadStart {
@@ -15,12 +16,18 @@ export interface ThreadStart {
   readonly counters: SharedArrayBuffer;
   /** Number of an eventfd; when it is signalled, the thread ends. */
   readonly stopFd: number;
+  /** The StreamIDs of the endpoints, 32 bits each. */
+  readonly places: SharedArrayBuffer;
+  /** Number of an eventfd that is signalled when they may have changed. */
+  readonly placedFd: number;
 }
 
 /** What the device thread tells the main thread. */
 export type ThreadMessage =
   /** All sockets listen. */
   | { readonly kind: "ready" }
+  /** The guest looks for functions behind root ports, whose StreamIDs are to be found. */
+  | { readonly kind: "seen" }
   /** One line for people. */
   | { readonly kind: "log"; readonly line: string }
   /** The thread has ended and left nothing behind; with a message when it had to. */
@@ -34,16 +41,23 @@ export class DeviceThread implements AsyncDisposable {
   readonly ended: Promise<string | undefined>;
 
   readonly #stop: EventFd;
+  readonly #placed: EventFd;
+  readonly #places: Int32Array;
+  #where: (() => Promise<readonly number[]>) | undefined;
+  #isWanted = false;
   readonly #ready = Promise.withResolvers<void>();
   readonly #end = Promise.withResolvers<string | undefined>();
 
   private constructor(configuration: DeviceConfiguration, log: (line: string) => void) {
     this.counters = new Counters();
     this.#stop = EventFd.create();
+    this.#placed = EventFd.create();
+    this.#places = new Int32Array(new SharedArrayBuffer(4 * configuration.endpoints.length));
     const worker = new Worker(new URL("./device_worker.ts", import.meta.url), { type: "module" });
     worker.onmessage = ({ data }: MessageEvent<ThreadMessage>): void => {
       if (data.kind === "ready") this.#ready.resolve();
       else if (data.kind === "log") log(data.line);
+      else if (data.kind === "seen") void this.#find();
       else this.#end.resolve(data.failure);
     };
     worker.onerror = (event: ErrorEvent): void => {
@@ -53,11 +67,14 @@ export class DeviceThread implements AsyncDisposable {
     this.ended = this.#end.promise.finally(() => {
       worker.terminate();
       this.#stop[Symbol.dispose]();
+      this.#placed[Symbol.dispose]();
     });
     const start: ThreadStart = {
       configuration,
       counters: this.counters.buffer,
       stopFd: this.#stop.fd.number,
+      places: this.#places.buffer as SharedArrayBuffer,
+      placedFd: this.#placed.fd.number,
     };
     worker.postMessage(start);
   }
@@ -73,10 +90,31 @@ export class DeviceThread implements AsyncDisposable {
     return thread;
   }
 
+  /**
+   * Whenever the guest looks for functions behind root ports, `where` tells where they are: the StreamIDs of all endpoints
+   * in their order, `UNPLACED` for those that have none, and rejects when the machine cannot say.
+   */
+  follow(where: () => Promise<readonly number[]>): void {
+    this.#where = where;
+    if (this.#isWanted) void this.#find();
+  }
+
   /** Ends the thread and waits until its sockets are gone. Safe to repeat. */
   async stop(): Promise<void> {
     if (this.#stop.fd.isOpen) this.#stop.signal();
     await this.ended;
+  }
+
+  async #find(): Promise<void> {
+    this.#isWanted = this.#where === undefined;
+    if (this.#where === undefined) return;
+    try {
+      this.#places.set(await this.#where());
+    } catch {
+      // The machine is on its way out, or a later question finds it.
+      this.#places.fill(UNPLACED);
+    }
+    if (this.#placed.fd.isOpen) this.#placed.signal();
   }
 
   /** The same as `stop()`. */

@@ -3,11 +3,16 @@
  * @module
  */
 import { SystemError } from "../uapi/errno.ts";
+import { EventFd } from "../uapi/eventfd.ts";
 import { Fd } from "../uapi/fd.ts";
 import { POLL, Poller } from "../uapi/poll.ts";
+import { threadTimeUs } from "../uapi/thread_clock.ts";
+import { setTimerSlack } from "../uapi/timer_slack.ts";
 import { Counters } from "./counters.ts";
 import type { ThreadMessage, ThreadStart } from "./device_thread.ts";
 import { DeviceMachine } from "./machine.ts";
+import { Watcher } from "./watcher.ts";
+import { WatchPolicy } from "./watch_policy.ts";
 
 const scope = self as unknown as {
   onmessage: ((event: MessageEvent<ThreadStart>) => void) | null;
@@ -25,16 +30,28 @@ scope.onmessage = ({ data }): void => {
   }
 };
 
-function serve({ configuration, counters, stopFd }: ThreadStart): void {
+function serve({ configuration, counters, stopFd, places, placedFd }: ThreadStart): void {
   const poller = new Poller();
   const log = (line: string): void => scope.postMessage({ kind: "log", line });
-  // The main thread owns the descriptor: it is watched here, and never closed.
+  // The main thread owns the descriptors: they are watched here, and never closed.
   using _stop = poller.watch(new Fd(stopFd), POLL.IN, () => poller.stop());
-  using _machine = new DeviceMachine(configuration, {
+  using machine = new DeviceMachine(configuration, {
     poller,
     counters: new Counters(counters),
     log,
+    ask: () => scope.postMessage({ kind: "seen" }),
+  });
+  const placed = EventFd.adopt(new Fd(placedFd));
+  using _placed = placed && poller.watch(placed.fd, POLL.IN, () => {
+    placed.drain();
+    machine.place(new Int32Array(places));
   });
   scope.postMessage({ kind: "ready" });
-  poller.run();
+  if (machine.watched === undefined) return poller.run();
+  setTimerSlack(1);
+  const watcher = new Watcher(machine.watched, new WatchPolicy(), {
+    nowUs: () => performance.now() * 1000,
+    spentUs: threadTimeUs,
+  });
+  poller.run((ready) => watcher.turn(ready));
 }

@@ -6,7 +6,7 @@ import type { DmaPort, MsiPort } from "../hw/device.ts";
 import type { GuestMemory } from "../hw/guest_memory.ts";
 import type { Features } from "../hw/smmuv3/features.ts";
 import type { Observer } from "../hw/smmuv3/observer.ts";
-import { NestedHost } from "./host_iommu/nested.ts";
+import { NestedHost, type StreamMove } from "./host_iommu/nested.ts";
 import type { BoundDevice, Iommufd } from "./iommufd/iommufd.ts";
 import { ModelIommufd } from "./iommufd/model.ts";
 import type { Pin } from "./iommufd/model/area.ts";
@@ -70,6 +70,15 @@ export class EmbeddedIommu implements Disposable {
   /** An endpoint's way to memory, by its StreamID; its messages to where no RAM is go to `msi`. */
   port(streamId: number, msi?: MsiPort): DmaPort {
     return this.#model.port(this.#devices.get(streamId)!, msi);
+  }
+
+  /** The guest knows endpoints by other StreamIDs from now on; returns why that cannot be. */
+  move(moves: readonly StreamMove[]): string | undefined {
+    const refusal = this.host.move(moves);
+    if (refusal !== undefined) return refusal;
+    const devices = moves.map(([from]) => this.#devices.get(from)!);
+    for (const [from] of moves) this.#devices.delete(from);
+    for (const [at, [, to]] of moves.entries()) this.#devices.set(to, devices[at]);
   }
 
   /** No function of the host is here. */

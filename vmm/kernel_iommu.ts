@@ -8,7 +8,7 @@ import type { Poller } from "../uapi/poll.ts";
 import { EnvironmentError } from "./environment_error.ts";
 import { guestFeatures } from "./host_iommu/guest_features.ts";
 import { type HostIdentity, hostIdentity } from "./host_iommu/host_identity.ts";
-import { NestedHost } from "./host_iommu/nested.ts";
+import { NestedHost, type StreamMove } from "./host_iommu/nested.ts";
 import type { HwInfo } from "./iommufd/iommufd.ts";
 import { KernelIommufd } from "./iommufd/kernel.ts";
 import type { KernelDevice } from "./iommufd/kernel_device.ts";
@@ -98,6 +98,11 @@ export class KernelIommu implements Disposable {
   deviceAt(devicePath: string): { device: KernelDevice; info: HwInfo } | undefined {
     const device = this.#devices.get(devicePath);
     return device && { device, info: this.#kernel.getHwInfo(device.devId) };
+  }
+
+  /** The guest knows functions by other StreamIDs from now on; returns why that cannot be. */
+  move(moves: readonly StreamMove[]): string | undefined {
+    return this.host.move(moves);
   }
 
   /** No endpoint of ours has its way to memory here: the SMMU is it. */

@@ -14,21 +14,22 @@ import { SmmuV3 } from "../hw/smmuv3/smmuv3.ts";
 import { ERRNO } from "../uapi/errno.ts";
 import type { Poller } from "../uapi/poll.ts";
 import type { Counters } from "./counters.ts";
+import type { DeviceConfiguration, EndpointConfiguration } from "./device_configuration.ts";
 import { EmbeddedIommu } from "./embedded_iommu.ts";
 import { EnvironmentError } from "./environment_error.ts";
 import { FileBlockStore } from "./file_block_store.ts";
 import { GuestRamMap } from "./guest_ram_map.ts";
-import type { HostIdentity } from "./host_iommu/host_identity.ts";
 import { KernelIommu, offerOf } from "./kernel_iommu.ts";
 import type { IommufdObserver } from "./iommufd/observed.ts";
 import type { Source } from "./iommufd/model/area.ts";
-import { goodHost } from "./iommufd/model/arm_smmuv3.ts";
 import { DeferredWork } from "./deferred_work.ts";
-import { type TraceHeader, VERSION } from "./trace/format.ts";
-import { Recorder } from "./trace/recorder.ts";
-import { TextRing } from "./trace/ring.ts";
+import { EndpointPlaces } from "./endpoint_places.ts";
+import type { StreamMove } from "./host_iommu/nested.ts";
+import { RegisterPage } from "./register_page.ts";
+import { startRecording } from "./start_recording.ts";
+import type { Recorder } from "./trace/recorder.ts";
 import { AssignedFunction } from "./vfio/assigned_function.ts";
-import { decidePasid, type PasidChoice } from "./vfio/pasid_choice.ts";
+import { decidePasid } from "./vfio/pasid_choice.ts";
 import { DmaWriteMsi } from "./vfio_user/dma_write_msi.ts";
 import { Intx } from "./vfio_user/intx.ts";
 import { LineLimiter, type LineLimits } from "./vfio_user/line_limiter.ts";
@@ -37,65 +38,8 @@ import {
   VfioUserServer,
   type VfioUserServerOptions,
 } from "./vfio_user/server.ts";
-
-/** Which iommufd is behind the SMMU. */
-export type IommufdKind = "model" | "kernel" | "none";
-
-/** How an endpoint interrupts. */
-export type InterruptKind = "msix" | "intx";
-
-/** An endpoint behind the SMMU. */
-export type EndpointConfiguration =
-  & {
-    /** Where its vfio-user server listens. */
-    readonly socketPath: string;
-    /** Its StreamID. */
-    readonly streamId: number;
-  }
-  & (
-    | {
-      readonly kind: "virtio-blk";
-      /** Path of a raw image. */
-      readonly imagePath: string;
-      readonly readOnly?: boolean;
-      readonly interrupts: InterruptKind;
-    }
-    | { readonly kind: "dma-test" }
-    | {
-      readonly kind: "vfio";
-      /** Character device of a function of the host; wants the kernel's iommufd. */
-      readonly devicePath: string;
-      /** Whether the guest is shown a PASID capability; `auto` by default. */
-      readonly pasid?: PasidChoice;
-    }
-  );
-
-/** Devices to be served. Plain data: it crosses threads. */
-export interface DeviceConfiguration {
-  /** Where the vfio-user server of the function that carries the SMMU listens; in a private directory, as all sockets. */
-  readonly smmuSocketPath: string;
-  /** Choices among the features of the SMMU. */
-  readonly features?: Partial<Features>;
-  /**
-   * To whom the SMMU hands its tables: an iommufd in this process, that of the kernel for the functions of the host, or
-   * nobody. It translates itself for the other endpoints.
-   */
-  readonly iommufd?: IommufdKind;
-  /** Where what passes its doors is recorded. */
-  readonly recording?: RecordingConfiguration;
-  /** What is behind it. */
-  readonly endpoints: readonly EndpointConfiguration[];
-}
-
-/** Where a recording goes. */
-export interface RecordingConfiguration {
-  /** Memory of the {@linkcode TextRing}. */
-  readonly ring: SharedArrayBuffer;
-  /** What the header says of the guest. */
-  readonly guest: Readonly<Record<string, string>>;
-  /** Payload too. */
-  readonly payload: boolean;
-}
+import { WatchedRegisters } from "./watched_registers.ts";
+import type { Watched } from "./watcher.ts";
 
 /** What the devices need of their thread. */
 export interface DeviceSurroundings {
@@ -105,11 +49,11 @@ export interface DeviceSurroundings {
   readonly counters: Counters;
   /** Takes one line for people. */
   readonly log: (line: string) => void;
+  /** Asks for the StreamIDs of the endpoints; `DeviceMachine.place()` is the answer. */
+  readonly ask: () => void;
 }
 
 const LOG2_TLB_SETS = 10;
-/** Quads that a reader of a trace remembers: 24 MiB of its memory. */
-const LOG2_KNOWN = 20;
 
 /** What a guest may make hardware refuse, again and again. */
 const HARDWARE_LOG: LineLimits = { burst: 8, refillMs: 5000, now: () => performance.now() };
@@ -126,7 +70,9 @@ export class DeviceMachine implements Disposable {
   #recorder: Recorder | undefined;
   readonly #smmu: SmmuV3;
   readonly #hardware: Hardware | undefined;
+  readonly #places: EndpointPlaces;
   readonly #stack = new DisposableStack();
+  #watched: Watched | undefined;
 
   /** Throws `SystemError` for a socket or image that cannot be opened, `RangeError` for features that cannot be. */
   constructor(configuration: DeviceConfiguration, surroundings: DeviceSurroundings) {
@@ -139,20 +85,52 @@ export class DeviceMachine implements Disposable {
       ? undefined
       : offerOf(assigned[0].devicePath, configuration.features);
     const chosen = host?.features ?? features(configuration.features);
-    this.#recorder = startRecording(configuration, chosen, host?.identity, stack);
+    this.#recorder = startRecording(configuration, {
+      features: chosen,
+      log2tlbSets: LOG2_TLB_SETS,
+      host: host?.identity,
+    }, stack);
     const make = (): [SmmuV3, Hardware | undefined] => {
       const hardware = this.#makeHardware(configuration, chosen, stack);
       return [this.#makeSmmu(configuration, chosen, hardware, stack), hardware];
     };
     const isStarted = configuration.iommufd !== "none" && this.#recorder !== undefined;
     [this.#smmu, this.#hardware] = isStarted ? this.#recorder!.start(make) : make();
+    const move = (moves: readonly StreamMove[]): boolean => this.#move(moves);
+    this.#places = new EndpointPlaces({ ask: surroundings.ask, move });
     for (const endpoint of configuration.endpoints) this.#makeEndpoint(endpoint, stack);
     this.#stack = stack.move();
+  }
+
+  /** The StreamIDs of the endpoints by their order, as the guest has them now; `UNPLACED` where nobody knows better. */
+  place(streamIds: ArrayLike<number>): void {
+    this.#places.place(streamIds);
+  }
+
+  /** What the thread is to look at, where registers are memory. */
+  get watched(): Watched | undefined {
+    return this.#watched;
   }
 
   /** Ends all connections, and removes the sockets. */
   [Symbol.dispose](): void {
     this.#stack[Symbol.dispose]();
+  }
+
+  /** Those of the hardware have other StreamIDs, unless two would have the same. */
+  #move(moves: readonly StreamMove[]): boolean {
+    const hardware = this.#hardware;
+    if (hardware === undefined) return true;
+    const { log } = this.#surroundings;
+    let refusal: string | undefined;
+    const tell = (moves: readonly StreamMove[]): void => {
+      refusal = hardware.move(moves);
+      this.#smmu.refreshHost();
+    };
+    const known = hardware.host.streamIds;
+    (this.#recorder?.moves(tell) ?? tell)(moves.filter(([from]) => known.includes(from)));
+    if (refusal !== undefined) log(`Endpoints keep their StreamIDs: ${refusal}`);
+    return refusal === undefined;
   }
 
   /** What an iommufd is asked is counted and recorded. */
@@ -199,7 +177,7 @@ export class DeviceMachine implements Disposable {
   }
 
   #makeSmmu(
-    { smmuSocketPath }: DeviceConfiguration,
+    { smmuSocketPath, registers }: DeviceConfiguration,
     chosen: Features,
     hardware: Hardware | undefined,
     stack: DisposableStack,
@@ -209,6 +187,7 @@ export class DeviceMachine implements Disposable {
     const msi = new DmaWriteMsi();
     const pulse: IrqLine = { pulse: () => carrier.interrupt.pulse(), set: () => {} };
     const recorder = this.#recorder;
+    const page = registers === "mapped" ? stack.use(new RegisterPage()) : undefined;
     const smmu: SmmuV3 = new SmmuV3({
       memory: recorder?.memory(this.#ram) ?? this.#ram,
       features: chosen,
@@ -219,6 +198,7 @@ export class DeviceMachine implements Disposable {
       msi: recorder?.msi(msi) ?? msi,
       host: hardware?.host,
       observer: counters,
+      page: page?.buffer,
       log2tlbSets: LOG2_TLB_SETS,
     });
     const event = (words: Uint32Array): void => smmu.hostEvent(words);
@@ -230,35 +210,47 @@ export class DeviceMachine implements Disposable {
       counters.hostEvents(hardware.host.events.passed, hardware.host.events.lost);
     });
     const reset = (): void => smmu.reset();
+    const device = recorder?.device(smmu) ?? smmu;
     const carrier = new RegisterCarrier({
       name: "smmu",
-      device: recorder?.device(smmu) ?? smmu,
+      device,
       irq: intx,
       resetDevice: recorder?.reset(reset) ?? reset,
     });
-    this.#serve(carrier, smmuSocketPath, { intx, msi }, stack, {
-      barRead: (_bar, offset) => counters.access(false, offset),
-      barWrite: (_bar, offset) => counters.access(true, offset),
-    });
+    const server = this.#serve(
+      carrier,
+      smmuSocketPath,
+      { intx, msi, ...(page ? { mapped: page.mapped } : {}) },
+      stack,
+      {
+        barRead: (_bar, offset) => counters.access(false, offset),
+        barWrite: (_bar, offset) => counters.access(true, offset),
+      },
+    );
+    if (page !== undefined) this.#watched = new WatchedRegisters(smmu, device, server, counters);
     return smmu;
   }
 
   #makeEndpoint(endpoint: EndpointConfiguration, stack: DisposableStack): void {
     const intx = new Intx();
     const msi = new DmaWriteMsi();
-    const requester: Requester = { streamId: endpoint.streamId, substreamId: -1 };
+    const requester = this.#places.add(endpoint.streamId);
+    const observer: VfioUserObserver = endpoint.behindPort
+      ? { configAccess: (isWrite, offset) => isWrite || offset > 0 || this.#places.seen() }
+      : {};
     const messages = this.#recorder?.msi(msi) ?? msi;
     const port = this.#hardware?.port(endpoint.streamId, messages) ?? this.#smmu.port(messages);
     const dma = this.#recorder?.dma(port) ?? port;
     if (endpoint.kind === "vfio") {
       const assigned = this.#makeAssigned(endpoint, requester, dma, intx, stack);
       const { mapped } = assigned;
-      return this.#serve(assigned, endpoint.socketPath, { intx, msi, mapped }, stack);
+      this.#serve(assigned, endpoint.socketPath, { intx, msi, mapped }, stack, observer);
+      return;
     }
     const pci = endpoint.kind === "virtio-blk"
       ? this.#makeDisk(endpoint, requester, dma, intx, stack)
       : new DmaTestDevice({ requester, dma, memory: this.#ram });
-    this.#serve(pci, endpoint.socketPath, { intx, msi }, stack);
+    this.#serve(pci, endpoint.socketPath, { intx, msi }, stack, observer);
   }
 
   #makeAssigned(
@@ -319,7 +311,7 @@ export class DeviceMachine implements Disposable {
     connections: Pick<VfioUserServerOptions, "intx" | "msi" | "mapped">,
     stack: DisposableStack,
     observer: VfioUserObserver = {},
-  ): void {
+  ): VfioUserServer {
     const { poller, log } = this.#surroundings;
     const guestRam = this.#ramMap;
     const server = new VfioUserServer(pci, {
@@ -330,6 +322,7 @@ export class DeviceMachine implements Disposable {
       observer,
     });
     stack.use(server).register(poller);
+    return server;
   }
 }
 
@@ -340,43 +333,4 @@ type AssignedEndpoint = Extract<EndpointConfiguration, { kind: "vfio" }>;
 
 function isAssigned(endpoint: EndpointConfiguration): endpoint is AssignedEndpoint {
   return endpoint.kind === "vfio";
-}
-
-function startRecording(
-  { recording, iommufd, endpoints }: DeviceConfiguration,
-  chosen: Features,
-  host: HostIdentity | undefined,
-  stack: DisposableStack,
-): Recorder | undefined {
-  if (recording === undefined) return undefined;
-  const { ring, guest, payload } = recording;
-  const text = new TextRing(ring);
-  const began = performance.now();
-  const header: TraceHeader = {
-    format: "vsmmu-trace",
-    version: `${VERSION.major}.${VERSION.minor}`,
-    features: chosen,
-    ...(iommufd === "none" || iommufd === undefined ? {} : {
-      iommufd: {
-        idrs: host === undefined ? goodHost() : [...host.idr, host.iidr, host.aidr],
-        ...(iommufd === "kernel" ? { isKernel: true } : {}),
-        streams: endpoints.filter((endpoint) => iommufd === "model" || isAssigned(endpoint))
-          .map(({ streamId }) => streamId),
-      },
-    }),
-    log2tlbSets: LOG2_TLB_SETS,
-    log2known: LOG2_KNOWN,
-    guest,
-    began: new Date().toISOString(),
-    time: "seconds since began",
-    schema: "vmm/trace/FORMAT.md",
-    payload,
-  };
-  const now = (): number => (performance.now() - began) / 1000;
-  const recorder = new Recorder(header, (line) => text.write(line), now);
-  stack.defer(() => {
-    recorder.end();
-    text.close();
-  });
-  return recorder;
 }

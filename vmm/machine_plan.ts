@@ -3,13 +3,17 @@
  * @module
  */
 import type { Features } from "../hw/smmuv3/features.ts";
-import type { DeviceConfiguration, InterruptKind, IommufdKind } from "./machine.ts";
+import type { DeviceConfiguration, InterruptKind, IommufdKind } from "./device_configuration.ts";
 import type { Provisioned } from "./provision/provision.ts";
-import { chooseBoard } from "./qemu/board.ts";
+import type { RegisterKind } from "./register_page.ts";
+import { type Board, chooseBoard } from "./qemu/board.ts";
 import type { HostDevice } from "./vfio/host_device.ts";
 import type { PasidChoice } from "./vfio/pasid_choice.ts";
 import { endpointSlots, type MachineConfiguration } from "./qemu/machine_arguments.ts";
 import type { RuntimeDirectory } from "./qemu/runtime_directory.ts";
+
+/** Registers that trap, that are memory, or that are memory where it is known to work. */
+export type RegisterChoice = RegisterKind | "auto";
 
 /** What may be chosen about a machine. */
 export interface MachineChoice {
@@ -22,15 +26,19 @@ export interface MachineChoice {
   /** How the disk interrupts. */
   readonly interrupts: InterruptKind;
   readonly features?: Partial<Features>;
+  /** How the guest reaches the registers of the SMMU; `trapped` by default. */
+  readonly registers?: RegisterChoice;
   /** What is behind the SMMU. */
   readonly iommufd: IommufdKind;
+  /** Whether each endpoint is behind a root port of its own, so that the guest numbers the buses. */
+  readonly rootPorts?: boolean;
   /** Functions of the host that the guest gets; with any, the kernel's iommufd is behind the SMMU. */
   readonly assign?: readonly HostDevice[];
   /** Whether they are shown a PASID capability; `auto` by default. */
   readonly pasid?: PasidChoice;
 }
 
-/** Where an endpoint is for the guest. */
+/** Where an endpoint is for the guest; behind a root port, where Linux puts it at first. */
 export interface Place {
   /** Its PCI address, such as `0000:00:01.0`. */
   readonly address: string;
@@ -58,26 +66,26 @@ export function planMachine(
 ): MachinePlan {
   const { cpuCount, memoryMiB, commandLine, interrupts, features, assign = [], pasid = "auto" } =
     choice;
+  const behindPort = choice.rootPorts ?? false;
   const iommufd = assign.length > 0 ? "kernel" : choice.iommufd;
-  const [diskSlot, dmaTestSlot, ...slots] = endpointSlots(2 + assign.length);
-  const disk = { slot: diskSlot, socketPath: directory.file("disk.sock"), ...place(diskSlot) };
-  const dmaTest = {
-    slot: dmaTestSlot,
-    socketPath: directory.file("dma.sock"),
-    ...place(dmaTestSlot),
-  };
+  const board = chooseBoard(cpuCount);
+  const registers = chooseRegisters(choice.registers ?? "trapped", board, features);
+  const slots = endpointSlots(2 + assign.length);
+  const places = endpointPlaces(2 + assign.length, behindPort)
+    .map((place, at) => ({ ...place, slot: slots[at], behindPort }));
+  const disk = { socketPath: directory.file("disk.sock"), ...places[0] };
+  const dmaTest = { socketPath: directory.file("dma.sock"), ...places[1] };
   const assigned = assign.map(({ devicePath, msiWindow }, i) => ({
     devicePath,
     // What the device writes there passes the guest's stage 1 first.
     ...(msiWindow ? { direct: msiWindow } : {}),
-    slot: slots[i],
     socketPath: directory.file(`vfio${i}.sock`),
-    ...place(slots[i]),
+    ...places[2 + i],
   }));
   const smmuSocketPath = directory.file("smmu.sock");
   return {
     machine: {
-      board: chooseBoard(cpuCount),
+      board,
       cpuCount,
       memoryMiB,
       ...(choice.hugePages ? { hugePages: true } : {}),
@@ -86,16 +94,18 @@ export function planMachine(
       commandLine,
       smmuSocketPath,
       endpoints: [disk, dmaTest, ...assigned],
+      messages: registers === "mapped",
     },
     devices: {
       smmuSocketPath,
       iommufd,
+      registers,
       ...(features ? { features } : {}),
       endpoints: [
-        { ...disk, kind: "virtio-blk", imagePath, interrupts },
-        { ...dmaTest, kind: "dma-test" },
+        { ...disk, kind: "virtio-blk" as const, imagePath, interrupts },
+        { ...dmaTest, kind: "dma-test" as const },
         ...assigned.map((one) => ({ ...one, kind: "vfio" as const, pasid })),
-      ],
+      ].map((one) => behindPort ? { ...one, streamId: place(0, one.slot).streamId } : one),
     },
     disk,
     dmaTest,
@@ -103,7 +113,27 @@ export function planMachine(
   };
 }
 
-function place(slot: number): Place {
-  const hex = slot.toString(16).padStart(2, "0");
-  return { address: `0000:00:${hex}.0`, streamId: slot * 8 };
+/**
+ * Messages are needed, because QEMU takes memory away from a function whose wire is asserted. Under KVM a guest's
+ * accesses to Device memory bypass the caches unless its processor overrides the guest (FEAT_S2FWB), and nothing tells
+ * a program whether it does: that is for somebody who knows to choose.
+ */
+function chooseRegisters(
+  choice: RegisterChoice,
+  { accelerator }: Board,
+  features: Partial<Features> | undefined,
+): RegisterKind {
+  if (choice !== "auto") return choice;
+  return accelerator === "tcg" && (features?.msi ?? true) ? "mapped" : "trapped";
+}
+
+/** Where the first `count` endpoints of a machine are; behind root ports, where Linux puts them at first. */
+export function endpointPlaces(count: number, behindPort: boolean): Place[] {
+  const slots = endpointSlots(count);
+  return slots.map((slot, at) => behindPort ? place(1 + at, 0) : place(0, slot));
+}
+
+function place(bus: number, slot: number): Place {
+  const [b, s] = [bus, slot].map((number) => number.toString(16).padStart(2, "0"));
+  return { address: `0000:${b}:${s}.0`, streamId: bus << 8 | slot << 3 };
 }

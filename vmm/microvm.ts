@@ -12,8 +12,8 @@ import {
   checkOutput,
   type Expectations,
 } from "./guest_checks.ts";
-import type { InterruptKind, IommufdKind } from "./machine.ts";
-import { type MachinePlan, planMachine } from "./machine_plan.ts";
+import type { InterruptKind, IommufdKind } from "./device_configuration.ts";
+import { type MachinePlan, planMachine, type RegisterChoice } from "./machine_plan.ts";
 import { checkFileSystem, readBack } from "./provision/disk.ts";
 import { GuestConsole, type GuestEvent } from "./provision/guest_console.ts";
 import {
@@ -23,6 +23,7 @@ import {
   workingDisk,
 } from "./provision/provision.ts";
 import { EnvironmentError } from "./environment_error.ts";
+import { commandLineOf, FAULT_IOVA } from "./guest_command_line.ts";
 import { checkHugePages } from "./huge_pages.ts";
 import { launch, type Machine } from "./qemu/launch.ts";
 import type { MachineEnd } from "./qemu/machine_control.ts";
@@ -51,8 +52,12 @@ export interface MicrovmOptions {
   readonly benchMiB: number;
   /** How the disk interrupts. */
   readonly interrupts: InterruptKind;
+  /** How the guest reaches the registers of the SMMU; `trapped` by default. */
+  readonly registers?: RegisterChoice;
   /** What is behind the SMMU. */
   readonly iommufd: IommufdKind;
+  /** Whether each function is behind a root port of its own, so that the guest numbers the buses. */
+  readonly rootPorts?: boolean;
   /** Functions of the host that the guest gets: character devices of VFIO, or PCI addresses. */
   readonly assign?: readonly string[];
   /** Whether they are shown a PASID capability; `auto` by default. */
@@ -97,8 +102,6 @@ export interface MicrovmResult {
 
 /** How long a kernel that panics may go on printing why. */
 const PANIC_MS = 1000;
-/** Where the fault has the DMA test device write. */
-const FAULT_IOVA = 0x1234_5678_0000n;
 
 /** What was seen of a guest. */
 interface GuestRun {
@@ -176,6 +179,10 @@ async function runGuest(
     console: options.interactive ? "inherit" : "lines",
     signal,
   });
+  if (options.rootPorts) {
+    const slots = plan.machine.endpoints.map(({ slot }) => slot);
+    devices.follow(() => guest.streamIdsBehind(slots));
+  }
   devices.ended.then((failure) => {
     if (failure !== undefined) progress(failure);
     guest.stop();
@@ -186,14 +193,6 @@ async function runGuest(
   const recordingFailure = await recording?.finish();
   signal.throwIfAborted();
   return { events, end, summary, reboots: guest.reboots, recordingFailure };
-}
-
-function commandLineOf({ actions, benchMiB, append }: MicrovmOptions): string {
-  const words = ["console=ttyAMA0", `vsmmu.run=${actions.join(",")}`];
-  if (actions.includes("fault")) words.push(`vsmmu.iova=0x${FAULT_IOVA.toString(16)}`);
-  if (actions.includes("bench")) words.push(`vsmmu.mib=${benchMiB}`);
-  if (append !== "") words.push(append);
-  return words.join(" ");
 }
 
 /** Reads the console until the machine ends, its kernel panics, or its time is over. */

@@ -3,6 +3,7 @@
  * @module
  */
 export { Counters, type Summary } from "./counters.ts";
+export * from "./device_configuration.ts";
 export { DeviceThread } from "./device_thread.ts";
 export { EnvironmentError } from "./environment_error.ts";
 export { FileBlockStore } from "./file_block_store.ts";
@@ -16,10 +17,12 @@ export {
   type Refusal,
 } from "./guest_ram_map.ts";
 export * from "./machine.ts";
+export type { RegisterChoice } from "./machine_plan.ts";
 export * from "./microvm.ts";
 export type { Progress } from "./provision/cache.ts";
 export type { ProvisionOptions } from "./provision/provision.ts";
 export type { HostArchitecture } from "./provision/root_tool.ts";
+export type { RegisterKind } from "./register_page.ts";
 export * from "./trace/format.ts";
 export type { RecordingChoice } from "./trace/recording.ts";
 export { type Outcome, Replayer, type ReplaySnapshot } from "./trace/replay/replayer.ts";
@@ -40,3 +43,4 @@ export type { PasidChoice } from "./vfio/pasid_choice.ts";
 export type { MappedRegion } from "./vfio_user/mapped_region.ts";
 export type { Direction, GuestEvent } from "./provision/guest_console.ts";
 export type { Transfer } from "./transfers.ts";
+export type { Watched } from "./watcher.ts";

@@ -52,12 +52,18 @@ export function summaryLines(summary: Summary): string[] {
         number(mmio.writes)
       } writes in all)`,
     ],
+    ...noticedRow(mmio.noticed),
     ["Events", `${events.join(", ") || "0"}; ${number(summary.eventsDropped)} dropped`],
     ["Interrupts of the SMMU", number(summary.interrupts)],
     ...iommufdRows(iommufd),
   ];
   const width = Math.max(...rows.map(([name]) => name.length));
   return rows.map(([name, value]) => `${name.padEnd(width)}  ${value}`);
+}
+
+/** Nothing where accesses trap. */
+function noticedRow(noticed: number): [string, string][] {
+  return noticed === 0 ? [] : [["Register writes in memory", number(noticed)]];
 }
 
 /** Nothing without an iommufd. */

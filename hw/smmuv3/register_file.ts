@@ -1,7 +1,7 @@
 /**
  * The registers as one array of words with write masks. IHI 0070 §6.2 Register overview.
  *
- * The array is provided by the host: a plain buffer where accesses trap, shared memory where they do not.
+ * Where software's accesses do not trap, they go to a mirror of the array.
  * @module
  */
 import { PAGE0_ALIAS, REG, type Register, REGISTER_SPACE_SIZE } from "./spec/registers.ts";
@@ -11,10 +11,20 @@ for (const { offset, writable } of Object.values(REG) as Register[]) {
   writable.forEach((mask, i) => WRITABLE[offset / 4 + i] = mask);
 }
 
+/** Shows software what is in the registers. */
+export interface RegisterMirror {
+  /** The word of this number, and all its aliases, changed from `old` to `value`. */
+  show(word: number, old: number, value: number): void;
+  /** All words may have changed. */
+  showAll(): void;
+}
+
 /** Storage of the register space; what an access means beyond storing is the device's business. */
 export class RegisterFile {
   /** All words; word `offset / 4` is the register at `offset`. */
   readonly words: Uint32Array;
+  /** Told of every change. */
+  mirror: RegisterMirror | undefined;
 
   /** Registers over `buffer`, whose length is the register space's. */
   constructor(buffer: ArrayBufferLike = new ArrayBuffer(REGISTER_SPACE_SIZE)) {
@@ -38,7 +48,22 @@ export class RegisterFile {
 
   /** Sets the word of a register, whatever software may write there. */
   set(register: Register, value: number): void {
-    this.words[register.offset >>> 2] = value;
+    this.put(register.offset, value);
+  }
+
+  /** Sets the word at `offset`, whatever software may write there. */
+  put(offset: number, value: number): void {
+    const word = offset >>> 2;
+    const old = this.words[word];
+    this.words[word] = value;
+    this.mirror?.show(word, old, this.words[word]);
+  }
+
+  /** Becomes zeros, and then what `fill` makes of them. */
+  reset(fill: (words: Uint32Array) => void): void {
+    this.words.fill(0);
+    fill(this.words);
+    this.mirror?.showAll();
   }
 
   /** The words that are not zero: offset and value of each. */
@@ -49,8 +74,9 @@ export class RegisterFile {
 
   /** Becomes what a snapshot says. */
   restore(snapshot: readonly (readonly [offset: number, value: number])[]): void {
-    this.words.fill(0);
-    for (const [offset, value] of snapshot) this.words[offset >>> 2] = value;
+    this.reset((words) => {
+      for (const [offset, value] of snapshot) words[offset >>> 2] = value;
+    });
   }
 
   /** The word or words of a register, for reading its fields. */

@@ -15,13 +15,14 @@
  * ```
  * @module
  */
-import { get, maskOf, set } from "../bits.ts";
+import { get, maskOf } from "../bits.ts";
 import type { DmaPort, MmioDevice, MsiPort, StallableDmaPort } from "../device.ts";
 import type { GuestMemory } from "../guest_memory.ts";
 import { CommandQueue } from "./queues/command_queue.ts";
 import type { CommandTarget } from "./queues/command.ts";
 import { TranslatedDma } from "./dma.ts";
 import type { EndpointPort } from "./endpoint_port.ts";
+import { EventReminder } from "./event_reminder.ts";
 import { EventQueue, Recorded } from "./queues/event_queue.ts";
 import { Fault } from "./fault.ts";
 import { type Features, features } from "./features.ts";
@@ -33,6 +34,7 @@ import { identify } from "./identify.ts";
 import { type InterruptLines, Interrupts } from "./interrupts.ts";
 import type { Observer } from "./observer.ts";
 import type { ContextCacheSnapshot } from "./configuration/context_cache.ts";
+import { MappedRegisters, type RegisterWriter } from "./mapped_registers.ts";
 import { RegisterFile } from "./register_file.ts";
 import { unguarded } from "./register_guards.ts";
 import { CERROR, CR0, CR2, GBPA, GERROR, REG, REGISTER_SPACE_SIZE } from "./spec/registers.ts";
@@ -57,8 +59,10 @@ export interface SmmuV3Options {
   readonly endpoints?: EndpointPort;
   /** Watches the device. */
   readonly observer?: Observer;
-  /** Storage of the registers, 128 KiB; a new buffer by default. */
+  /** Storage of the registers, 128 KiB, which nobody else writes; a new buffer by default. */
   readonly registers?: ArrayBufferLike;
+  /** Memory in which software finds the registers, 128 KiB, where its accesses do not trap; see `SmmuV3.look`. */
+  readonly page?: ArrayBufferLike | undefined;
   /** Size of the TLB, as log2 of its sets of four entries. */
   readonly log2tlbSets?: number;
 }
@@ -75,6 +79,8 @@ export interface SmmuV3Snapshot {
   readonly tlb: TlbSnapshot;
   /** Cached configuration. */
   readonly contexts: ContextCacheSnapshot;
+  /** Where registers are memory: since which index software was not told of events. */
+  readonly untold?: number;
 }
 
 const SMMUEN = maskOf(CR0.SMMUEN);
@@ -92,6 +98,8 @@ export class SmmuV3 implements MmioDevice {
 
   readonly #memory: GuestMemory;
   readonly #registers: RegisterFile;
+  readonly #mapped: MappedRegisters | undefined;
+  readonly #reminder: EventReminder | undefined;
   readonly #commands: CommandQueue;
   readonly #events: EventQueue;
   readonly #interrupts: Interrupts;
@@ -107,6 +115,9 @@ export class SmmuV3 implements MmioDevice {
     this.features = features(options.features);
     this.#observer = observer;
     const registers = this.#registers = new RegisterFile(options.registers);
+    this.#mapped = options.page && new MappedRegisters(options.page, registers.words);
+    registers.mirror = this.#mapped;
+    this.#reminder = options.page && new EventReminder();
     this.#interrupts = new Interrupts(
       registers,
       memory,
@@ -138,8 +149,8 @@ export class SmmuV3 implements MmioDevice {
   /** Returns every register to its reset value, forgets everything cached and aborts what is stalled. */
   reset(): void {
     this.#stalls.terminateAll();
-    this.#registers.words.fill(0);
-    identify(this.#registers.words, this.features);
+    this.#registers.reset((words) => identify(words, this.features));
+    this.#reminder?.told(0);
     this.translator.forget();
     this.#streams?.refresh();
   }
@@ -165,6 +176,7 @@ export class SmmuV3 implements MmioDevice {
       registers: this.#registers.snapshot(),
       tlb: this.translator.tlb.snapshot(),
       contexts: this.translator.contexts.snapshot(),
+      ...(this.#reminder ? { untold: this.#reminder.since } : {}),
     };
   }
 
@@ -177,6 +189,7 @@ export class SmmuV3 implements MmioDevice {
     }
     this.translator.tlb.restore(snapshot.tlb);
     this.#registers.restore(snapshot.registers);
+    this.#reminder?.told(snapshot.untold ?? 0);
     const { contexts, tlb } = this.translator;
     contexts.restore(snapshot.contexts, this.features, tlb.domains);
     this.#streams?.refresh();
@@ -226,10 +239,17 @@ export class SmmuV3 implements MmioDevice {
     const at = RegisterFile.resolve(offset);
     const writable = RegisterFile.writable(at) & unguarded(at, this.#registers, this.features);
     if (writable === 0) return;
-    const { words } = this.#registers;
-    const old = words[at >>> 2];
-    words[at >>> 2] = (old & ~writable) | (value & writable);
+    const old = this.#registers.words[at >>> 2];
+    this.#registers.put(at, (old & ~writable) | (value & writable));
     this.#react(at, old);
+  }
+
+  /**
+   * Looks at the memory of the registers, and hands what software wrote there to `writer`, which is to have it done here.
+   * Returns the number of writes; none where accesses trap.
+   */
+  look(writer: RegisterWriter = this): number {
+    return this.#mapped?.look(writer) ?? 0;
   }
 
   /** What a write to the register at `offset` sets in motion. */
@@ -255,7 +275,7 @@ export class SmmuV3 implements MmioDevice {
           break;
         }
         if ((registers.get(REG.CR0) & SMMUEN) === 0) this.#streams?.refresh();
-        set(gbpa, GBPA.Update, 0);
+        registers.set(REG.GBPA, registers.get(REG.GBPA) & ~maskOf(GBPA.Update));
         break;
       }
       case REG.GERRORN.offset:
@@ -266,6 +286,7 @@ export class SmmuV3 implements MmioDevice {
         this.#consume();
         break;
       case REG.EVENTQ_CONS.offset:
+        this.#remind();
         this.#stalls.wake();
         break;
     }
@@ -283,7 +304,9 @@ export class SmmuV3 implements MmioDevice {
 
   #record(fault: Fault): void {
     const isInError = this.#errors.isActive(GERROR.EVENTQ_ABT_ERR);
-    this.#recorded(fault, this.#events.write(fault.record, isInError, fault.merges));
+    // Where registers are memory software may have read the last record already; merging is a choice (§7.3.1).
+    const merges = fault.merges && this.#mapped === undefined;
+    this.#recorded(fault, this.#events.write(fault.record, isInError, merges));
   }
 
   /** Records a stalled transaction; false, with nothing lost, when the queue is not writable. §7.2.1 */
@@ -297,9 +320,19 @@ export class SmmuV3 implements MmioDevice {
   #recorded({ record }: Fault, recorded: number): void {
     this.#observer?.event(record.words, recorded <= Recorded.First);
     if (recorded === Recorded.Aborted) this.#errors.raise(GERROR.EVENTQ_ABT_ERR);
-    if (recorded === Recorded.First && !this.#interrupts.eventq()) {
-      this.#errors.raise(GERROR.MSI_EVENTQ_ABT_ERR);
-    }
+    if (recorded === Recorded.First) this.#tellEvents();
+  }
+
+  #tellEvents(): void {
+    this.#reminder?.told(this.#registers.get(REG.EVENTQ_PROD));
+    if (!this.#interrupts.eventq()) this.#errors.raise(GERROR.MSI_EVENTQ_ABT_ERR);
+  }
+
+  #remind(): void {
+    const registers = this.#registers;
+    const prod = registers.get(REG.EVENTQ_PROD);
+    const cons = registers.get(REG.EVENTQ_CONS);
+    if (this.#reminder?.isDue(prod, cons, this.#events.log2size)) this.#tellEvents();
   }
 
   /** What commands act on. §3.9.1: endpoints are told nothing while SMMUEN is 0. */

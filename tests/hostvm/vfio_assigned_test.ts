@@ -28,7 +28,12 @@ class Served implements Disposable {
       smmuSocketPath: `${this.folder}/smmu.sock`,
       iommufd: "kernel",
       endpoints: [{ kind: "vfio", devicePath, socketPath: this.socketPath, streamId: 8 }],
-    }, { poller: this.poller, counters: this.counters, log: (line) => void this.lines.push(line) });
+    }, {
+      poller: this.poller,
+      counters: this.counters,
+      log: (line) => void this.lines.push(line),
+      ask: () => {},
+    });
   }
 
   client(): VfioUserClient {

@@ -50,6 +50,8 @@ export interface GuestOptions {
   enabled?: boolean;
   /** log2 of the TLB's sets of four entries. */
   log2tlbSets?: number;
+  /** Registers that are memory. */
+  page?: ArrayBuffer;
   /** Puts something between the device and the guest's RAM. */
   wrap?: (ram: GuestRam) => GuestMemory;
 }
@@ -102,6 +104,7 @@ export class Guest {
       ...(features ? { features } : {}),
       ...(observer ? { observer } : {}),
       host: options.host,
+      page: options.page,
       ...(log2tlbSets !== undefined ? { log2tlbSets } : {}),
     });
     if (enabled) this.enable();

@@ -49,7 +49,17 @@ Deno.test("vsmmu COMMAND --help lists every flag, whatever else is given", async
     minimise: ["--out PATH", "--device MODULE"],
     probe: ["--files-only", "--sysroot DIR", "--json"],
     differential: ["--seed N", "--count N", "--only STEPS", "--ours WHERE", "--json"],
-    bench: ["--core", "--guest", "--size MIB", "--json", "--smp N", "--qemu PATH"],
+    bench: [
+      "--core",
+      "--storage",
+      "--guest",
+      "--rounds N",
+      "--seconds N",
+      "--size MIB",
+      "--json",
+      "--smp N",
+      "--qemu PATH",
+    ],
   };
   for (const [name, flags] of Object.entries(cases)) {
     await t.step(name, async () => {
@@ -87,6 +97,8 @@ Deno.test("vsmmu refuses a wrong command line in one line, before it does anythi
     ["microvm --bench-size 12", "Cannot use --bench-size 12: it is a multiple of 8"],
     ["microvm --timeout 0", "Cannot use --timeout 0: it is a whole number from 1 to 86400"],
     ["replay", "Cannot use nothing: it needs FILE"],
+    ["microvm --registers shared", "Cannot use --registers shared: it is trapped"],
+    ["passthrough --registers shared", "Cannot use --registers shared: it is trapped"],
     ["serve --smp 65", "Cannot use --smp 65: it is a whole number from 1 to 64"],
     ["serve --fault", "Cannot use --fault: no such flag"],
     ["serve --payload", "Cannot use --payload without --record"],
@@ -98,6 +110,7 @@ Deno.test("vsmmu refuses a wrong command line in one line, before it does anythi
     ["minimise a", "Cannot minimise without --out PATH"],
     ["minimise a b", 'Cannot use "b"'],
     ["bench --size 9", "Cannot use --size 9: it is a multiple of 8"],
+    ["bench --rounds 0", "Cannot use --rounds 0: it is a whole number from 1 to 99"],
     ["bench --core --memory none", "Cannot use --memory none: it is a whole number"],
   ];
   for (const [args, says] of cases) {
@@ -158,7 +171,7 @@ Deno.test("vsmmu says in one line what is missing, and what a program said benea
 Deno.test("vsmmu ends with 130 and one line when it is interrupted", async (t) => {
   const signal = AbortSignal.abort();
   const folder = await Deno.makeTempDir();
-  for (const args of [["microvm"], ["serve"], ["bench", "--guest"]]) {
+  for (const args of [["microvm"], ["serve"], ["bench", "--storage"]]) {
     await t.step(args.join(" "), async () => {
       const { code, out, notes } = await vsmmu([...args, "--cache", folder], signal);
       assertEquals([code, out], [130, []]);

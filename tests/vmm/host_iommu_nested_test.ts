@@ -73,9 +73,9 @@ Deno.test("a stream that moves aborts, and has its new StreamID when it is used 
   const { host, log, take } = hosted();
   host.setStream(8, NESTED, ste(0x4020_000b));
   take();
-  assertEquals(host.move(8, 16), "StreamID 0x10 is that of vfio1");
-  assertEquals(host.move(9, 17), "No device has StreamID 0x9");
-  assertEquals(host.move(8, 24), undefined);
+  assertEquals(host.move([[8, 16]]), "StreamID 0x10 is that of vfio1");
+  assertEquals(host.move([[9, 17]]), "No device has StreamID 0x9");
+  assertEquals(host.move([[8, 24]]), undefined);
   assertEquals(take(), ["attach", "destroy", "destroy"]);
   assertEquals(host.streamIds, [16, 24]);
   host.setStream(8, BYPASS, ste(0));
@@ -83,6 +83,19 @@ Deno.test("a stream that moves aborts, and has its new StreamID when it is used 
   host.setStream(24, NESTED, ste(0x4020_000b));
   assertEquals(take(), ["vdeviceAlloc", "hwptAlloc", "attach"]);
   assertEquals(log, []);
+});
+
+Deno.test("streams that take each other's StreamIDs give them up before they take one", () => {
+  const { host, log, take } = hosted();
+  take();
+  assertEquals(host.move([[8, 16], [16, 8]]), undefined);
+  assertEquals(take(), ["destroy", "destroy"]);
+  assertEquals(host.streamIds, [8, 16]);
+  host.setStream(8, NESTED, ste(0x4020_000b));
+  host.setStream(16, BYPASS, ste(0b1001));
+  assertEquals(take(), ["vdeviceAlloc", "hwptAlloc", "attach", "vdeviceAlloc", "attach"]);
+  assertEquals(host.move([[8, 24], [16, 24]]), "StreamID 0x18 is that of vfio1");
+  assertEquals([host.streamIds, take(), log], [[8, 16], [], []]);
 });
 
 Deno.test("a refused constructor throws and leaves nothing", () => {

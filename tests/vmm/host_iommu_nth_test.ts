@@ -136,7 +136,7 @@ class Scenario {
     this.#read("GBPA.ABORT", 8, BigInt(SECOND));
     guest.smmu.write32(0x20, 0xd);
     guest.map(guest.stage1(24, { asid: 7 }).root, IOVA, SECOND);
-    assertEquals(guest.host.move(8, 24), undefined);
+    assertEquals(guest.host.move([[8, 24]]), undefined);
     this.#read("moved", 8, IOVA);
     guest.smmu.refreshHost();
     this.#read("by its new StreamID", 8, IOVA);

@@ -94,7 +94,7 @@ Deno.test("guest RAM that is taken away is out of reach at once", () => {
 Deno.test("a moved stream aborts until the SMMU is asked again, and faults by its new StreamID", () => {
   const { guest } = mapped();
   guest.stage1(24);
-  assertEquals(guest.host.move(8, 24), undefined);
+  assertEquals(guest.host.move([[8, 24]]), undefined);
   assertEquals(guest.dmaWrite(8, IOVA, [1]), false);
   guest.smmu.refreshHost();
   assertEquals(guest.dmaWrite(8, IOVA, [1]), false);

@@ -28,6 +28,17 @@ Deno.test("GuestConsole reads each line of our /init", async (t) => {
       event: { kind: "sha256", path: "/data/input.bin", digest },
     },
     {
+      line: "map 2 64 1 155 909",
+      event: {
+        kind: "map",
+        threads: 2,
+        pages: 64,
+        isScattered: true,
+        mapUs: 15.5,
+        unmapUs: 90.9,
+      },
+    },
+    {
       line: "card 0000:00:04.0 igbvf 10.0.9.2",
       event: { kind: "card", address: "0000:00:04.0", driver: "igbvf", ip: "10.0.9.2" },
     },
@@ -44,6 +55,10 @@ Deno.test("GuestConsole reads each line of our /init", async (t) => {
     {
       line: "interrupts 0000:00:04.0 3 761",
       event: { kind: "interrupts", address: "0000:00:04.0", vectors: 3, count: 761 },
+    },
+    {
+      line: "moved 0000:01:00.0 0000:03:00.0",
+      event: { kind: "moved", from: "0000:01:00.0", to: "0000:03:00.0" },
     },
     {
       line: "config 0000:00:04.0 0001a0 1b 00 01 00 04 08 00 00",

@@ -42,6 +42,7 @@ const QEMU = `/dts-v1/;
 		ranges = <0x1000000 0x00 0x00 0x00 0x3eff0000 0x00 0x10000 0x2000000 0x00 0x10000000 0x00 0x10000000 0x00 0x2eff0000 0x3000000 0x80 0x00 0x80 0x00 0x80 0x00>;
 		reg = <0x40 0x10000000 0x00 0x10000000>;
 		bus-range = <0x00 0xff>;
+		msi-map = <0x00 0x8004 0x00 0x10000>;
 	};
 
 	intc@8000000 {
@@ -83,7 +84,7 @@ Deno.test("smmuSource() describes the SMMU and takes its address out of the wind
       "reg = <0 0x3ee00000 0 0x20000>;",
       "interrupts = <0 6 1>;",
       "bus-range = <0 0x7f>;",
-      "iommu-map = <0 &smmu 0 0x8000>;",
+      "iommu-map = <0x0 &smmu 0x0 0x8000>;",
       "0x2000000 0x0 0x10000000 0x0 0x10000000 0x0 0x2ee00000 0x3000000",
     ]
   ) assertStringIncludes(source, line);
@@ -95,6 +96,28 @@ Deno.test("smmuSource() has KVM's guests take a level and others an edge", () =>
   assertEquals([interrupt("tcg"), interrupt("kvm")], ["0 6 1", "0 6 4"]);
 });
 
+Deno.test("smmuSource() says where messages go, for Linux to prefer them to the wire", () => {
+  const { source } = smmuSource(parsePciHost(QEMU), "tcg", [], true);
+  assertStringIncludes(source, 'interrupt-names = "eventq"; msi-parent = <0x8004>;');
+  assertEquals(smmuSource(parsePciHost(QEMU), "tcg").source.includes("msi-parent"), false);
+});
+
+Deno.test("smmuSource() keeps root ports out of the SMMU, and finds functions behind them", () => {
+  const direct = { base: 0x800_0000, sizeBytes: 0x10_0000 };
+  const endpoint = { slot: 4, socketPath: "", direct };
+  const of = (behindPort: boolean): string[] =>
+    smmuSource(parsePciHost(QEMU), "tcg", [{ ...endpoint, behindPort }]).source
+      .split("\n").map((line) => line.trim());
+  const [alone, behind] = [of(false), of(true)];
+  assertEquals(alone.includes("iommu-map = <0x0 &smmu 0x0 0x8000>;"), true);
+  assertEquals(behind.includes("iommu-map = <0x100 &smmu 0x100 0x7f00>;"), true);
+  const at = (lines: readonly string[], line: string): number => lines.indexOf(line);
+  assertEquals(at(alone, "function4: pci@4,0 {") > 0, true);
+  assertEquals(at(alone, "pci@4,0 {"), -1);
+  assertEquals(at(behind, "function4: pci@0,0 {") > at(behind, "pci@4,0 {"), true);
+  assertEquals(at(behind, "pci@4,0 {") > 0, true);
+});
+
 const parts = provisioned();
 
 Deno.test({
@@ -103,8 +126,8 @@ Deno.test({
   async fn(t): Promise<void> {
     if (parts === undefined) return;
     const directory = await Deno.makeTempDir();
-    for (const cpuCount of [1, 12]) {
-      await t.step(`${cpuCount} processors`, async () => {
+    for (const [cpuCount, messages] of [[1, false], [12, false], [2, true], [12, true]] as const) {
+      await t.step(`${cpuCount} processors${messages ? ", messages" : ""}`, async () => {
         const machine = {
           board: chooseBoard(cpuCount, "tcg"),
           cpuCount,
@@ -113,6 +136,7 @@ Deno.test({
           commandLine: "",
           smmuSocketPath: "",
           endpoints: [],
+          messages,
         };
         const path = `${directory}/guest.dtb`;
         const addresses = await makeDeviceTree(parts, machine, path);
@@ -122,6 +146,8 @@ Deno.test({
         assertEquals(parsePciHost(text).ranges.slice(7, 14), [
           ...[0x200_0000, 0, 0x1000_0000, 0, 0x1000_0000, 0, 0x2ee0_0000],
         ]);
+        const frame = text.match(/v2m@8020000 \{[^}]*phandle = <(\w+)>/)?.[1];
+        assertEquals(text.includes(`msi-parent = <${frame}>;`), messages);
         const phandle = text.match(/iommu@3ee00000 \{[^}]*phandle = <(\w+)>/)?.[1];
         assertStringIncludes(text, `iommu-map = <0x00 ${phandle} 0x00 0x8000>;`);
       });

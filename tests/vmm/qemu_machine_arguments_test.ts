@@ -63,6 +63,15 @@ Deno.test("machineArguments() places the SMMU behind the expander and endpoints 
   ]);
 });
 
+Deno.test("machineArguments() puts a root port before an endpoint that is to have one", () => {
+  const endpoints = [{ slot: 10, socketPath: "/run/disk", behindPort: true }];
+  const devices = values(machineArguments(machine({ endpoints }), paths, features), "-device");
+  assertEquals(devices.slice(3), [
+    "pcie-root-port,id=port10,bus=pcie.0,addr=a,chassis=2,slot=10",
+    '{"driver":"vfio-user-pci","bus":"port10","addr":"0","socket":{"type":"unix","path":"/run/disk"}}',
+  ]);
+});
+
 Deno.test("machineArguments() has QEMU wait, stop at the end, and keep to itself", () => {
   const args = machineArguments(machine(), paths, features);
   assert(args.includes("-S") && args.includes("-nodefaults") && args.includes("-no-user-config"));

@@ -218,6 +218,8 @@ Deno.test("versions and features that this reader has not are refused by name", 
     ["a guest of numbers", { guest: { a: 1 } }, '"guest" cannot be {"a":1}'],
     ["a table without size", { log2known: -1 }, '"log2known" cannot be -1'],
     ["a table of all memory", { log2known: 40 }, '"log2known" cannot be 40'],
+    ["registers of another kind", { registers: "trapped" }, '"registers" cannot be "trapped"'],
+    ["registers in memory", { registers: "mapped" }, undefined],
     ["a TLB of text", { log2tlbSets: "4" }, '"log2tlbSets" cannot be "4"'],
   ];
   await inFolder(async (put) => {
@@ -245,7 +247,7 @@ Deno.test("fields that cannot be are refused at their line", async (t) => {
   const message = { t: 0, op: "dma-message", stream: 1, iova: "0x1000", data: 4, ok: true };
   const cases: [object, string | undefined][] = [
     [{ ...read, news: { a: 1 } }, undefined],
-    [{ ...read, op: "dream" }, 'it has the operation "dream", which this reader, of version 1.2,'],
+    [{ ...read, op: "dream" }, 'it has the operation "dream", which this reader, of version 1.3,'],
     [{ ...read, op: "toString" }, 'it has the operation "toString", which this reader'],
     [{ ...read, op: 3 }, "it has the operation 3, which this reader"],
     [{ ...read, op: undefined }, "it has the operation nothing"],

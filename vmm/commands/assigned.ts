@@ -16,13 +16,23 @@ import { findFunctions, FUNCTION_CLASS, type FunctionKind } from "../passthrough
 import { Peer } from "../passthrough/peer.ts";
 import { pseudoRandomBytes } from "../provision/disk.ts";
 import { provision } from "../provision/provision.ts";
-import { endpointSlots } from "../qemu/machine_arguments.ts";
+import { endpointPlaces, type Place } from "../machine_plan.ts";
 import { resultLines } from "../report.ts";
 import { type Transfer, transfersOf } from "../transfers.ts";
 import { hostDevice } from "../vfio/host_device.ts";
 import { type Command, EXIT, type Flag, type Io, UsageError, type Values } from "./command.ts";
 import type { PasidChoice } from "../vfio/pasid_choice.ts";
-import { HUGE_PAGES_FLAG, PARTS_FLAGS, partsOf, PASID_FLAG, pasidOf } from "./machine_flags.ts";
+import type { RegisterChoice } from "../machine_plan.ts";
+import {
+  HUGE_PAGES_FLAG,
+  PARTS_FLAGS,
+  partsOf,
+  PASID_FLAG,
+  pasidOf,
+  REGISTERS_FLAG,
+  registersOf,
+  ROOT_PORTS_FLAG,
+} from "./machine_flags.ts";
 import { RECORD_FLAGS, recordingOf } from "./record_flags.ts";
 
 const FAULT_IOVA = 0x1234_5678_0000n;
@@ -45,12 +55,14 @@ export const WORK_FLAGS: Readonly<Record<string, Flag>> = {
   },
   smp: { value: "N", help: "Processors of the guest, 1 to 8; 1 by default" },
   ...PASID_FLAG,
+  ...REGISTERS_FLAG,
   compare: {
     help: "Afterwards QEMU's own accelerated SMMUv3 does the same TCP work, and both are compared",
   },
   flr: { help: "The NVMe disk is reset by a Function Level Reset while it reads" },
   reboot: { help: "The guest reboots when it is done, and uses the card once more" },
   fault: { help: "In the end the network card reads where nothing is mapped" },
+  ...ROOT_PORTS_FLAG,
 };
 
 /** The same, checked. */
@@ -63,7 +75,9 @@ export interface Work {
   readonly flr: boolean;
   readonly reboot: boolean;
   readonly fault: boolean;
+  readonly rootPorts: boolean;
   readonly pasid: PasidChoice;
+  readonly registers: RegisterChoice;
 }
 
 /** What the flags say about it. Throws `UsageError`. */
@@ -84,7 +98,9 @@ export function workOf(values: Values): Work {
     flr: values.on("flr"),
     reboot: values.on("reboot"),
     fault: values.on("fault"),
+    rootPorts: values.on("root-ports"),
     pasid: pasidOf(values),
+    registers: registersOf(values),
   };
 }
 
@@ -119,14 +135,14 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const work = workOf(values);
   const peerIp = values.text("peer") ?? "10.0.9.1";
   const timeoutSeconds = values.integer("timeout", 1200, 1, LONGEST_S);
-  const { kinds, mib, cpuCount, disk, flr, reboot, fault, pasid } = work;
+  const { kinds, mib, cpuCount, disk, flr, reboot, fault, rootPorts, pasid, registers } = work;
   const assign = findFunctions(kinds);
-  const card = cardOf(kinds, assign);
   const guestIp = peerIp.replace(/\d+$/, "2");
   using peer = await Peer.listen(peerIp, pseudoRandomBytes(mib << 20, SEED));
   const { sends, takes } = peer.ports;
-  const [slot] = endpointSlots(EMULATED + 1).slice(EMULATED);
-  const first = addressOf(slot);
+  const places = endpointPlaces(EMULATED + kinds.length, rootPorts).slice(EMULATED);
+  const first = places[0].address;
+  const card = cardOf(kinds, assign, places);
   const configPath = values.text("config");
   const config = new Uint8Array(4096);
   const hasNvme = kinds.includes("nvme");
@@ -151,7 +167,9 @@ async function runCommand(values: Values, io: Io): Promise<number> {
     interrupts: "msix",
     iommufd: "kernel",
     assign,
+    rootPorts,
     pasid,
+    registers,
     judge: (events, summary) => {
       for (const event of events) {
         if (event.kind === "config") config.set(event.bytes, event.offset);
@@ -221,21 +239,17 @@ async function runPeer(
 function cardOf(
   kinds: readonly FunctionKind[],
   assign: readonly string[],
+  places: readonly Place[],
 ): CardExpectations | undefined {
   const at = kinds.indexOf("vf");
   if (at < 0) return undefined;
-  const slot = endpointSlots(EMULATED + kinds.length)[EMULATED + at];
+  const { address, streamId } = places[at];
   return {
-    address: addressOf(slot),
-    streamId: slot * 8,
+    address,
+    streamId,
     driver: "igbvf",
     msiWindow: hostDevice(assign[at]).msiWindow,
   };
-}
-
-/** A PCI address of bus 0. */
-function addressOf(slot: number): string {
-  return `0000:00:${slot.toString(16).padStart(2, "0")}.0`;
 }
 
 /** What `lspci -x` prints, and `lspci -F` reads. */

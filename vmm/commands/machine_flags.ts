@@ -2,7 +2,8 @@
  * Flags that all commands with a machine have.
  * @module
  */
-import type { InterruptKind, IommufdKind } from "../machine.ts";
+import type { InterruptKind, IommufdKind } from "../device_configuration.ts";
+import type { RegisterChoice } from "../machine_plan.ts";
 import type { ProvisionOptions } from "../provision/provision.ts";
 import type { PasidChoice } from "../vfio/pasid_choice.ts";
 import type { Flag, Values } from "./command.ts";
@@ -37,9 +38,31 @@ export function pasidOf(values: Values): PasidChoice {
   return values.choice("pasid", "auto", ["auto", "off", "force"]);
 }
 
+/** How the guest reaches the registers of the SMMU. */
+export const REGISTERS_FLAG: Readonly<Record<string, Flag>> = {
+  registers: {
+    value: "KIND",
+    help:
+      "How the guest reaches the SMMU's registers: trapped (default), mapped for memory without traps, or auto",
+  },
+};
+
+/** What the flag says. Throws `UsageError`. */
+export function registersOf(values: Values): RegisterChoice {
+  return values.choice("registers", "trapped", ["trapped", "mapped", "auto"]);
+}
+
 /** What the guest's memory is of. */
 export const HUGE_PAGES_FLAG: Readonly<Record<string, Flag>> = {
   "huge-pages": { help: "The guest's memory is of the host's huge pages of 2 MiB" },
+};
+
+/** Where functions are on the PCI bus. */
+export const ROOT_PORTS_FLAG: Readonly<Record<string, Flag>> = {
+  "root-ports": {
+    help:
+      "Each function is behind a root port of its own: the guest numbers the buses, and the StreamIDs follow",
+  },
 };
 
 /** The processors and memory of the guest. */
@@ -54,11 +77,13 @@ export const GUEST_FLAGS: Readonly<Record<string, Flag>> = {
     help:
       "What is behind the SMMU: model (default), an iommufd in this process that uses the guest's tables, or none",
   },
+  ...REGISTERS_FLAG,
   assign: {
     value: "DEVICE,…",
     help:
       "Functions of this host that the guest gets, by PCI address or as /dev/vfio/devices/vfio0; the kernel's iommufd is behind the SMMU then",
   },
+  ...ROOT_PORTS_FLAG,
   ...PASID_FLAG,
 };
 
@@ -85,7 +110,9 @@ export interface Guest {
   readonly append: string;
   readonly interrupts: InterruptKind;
   readonly iommufd: IommufdKind;
+  readonly registers: RegisterChoice;
   readonly assign: readonly string[];
+  readonly rootPorts: boolean;
   readonly pasid: PasidChoice;
 }
 
@@ -98,7 +125,9 @@ export function guestOf(values: Values): Guest {
     append: values.text("append") ?? "",
     interrupts: values.choice("interrupts", "msix", ["msix", "intx"]),
     iommufd: values.choice("iommufd", "model", ["model", "none"]),
+    registers: registersOf(values),
     assign: (values.text("assign") ?? "").split(",").filter((path) => path !== ""),
+    rootPorts: values.on("root-ports"),
     pasid: pasidOf(values),
   };
 }

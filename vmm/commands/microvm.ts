@@ -8,7 +8,16 @@ import { type Command, EXIT, type Io, UsageError, type Values } from "./command.
 import { GUEST_FLAGS, guestOf, PARTS_FLAGS, partsOf } from "./machine_flags.ts";
 import { RECORD_FLAGS, recordingOf } from "./record_flags.ts";
 
-const ACTIONS: readonly string[] = ["disk", "fault", "domains", "bench", "shell", "reboot"];
+const ACTIONS: readonly string[] = [
+  "disk",
+  "fault",
+  "domains",
+  "renumber",
+  "bench",
+  "maps",
+  "shell",
+  "reboot",
+];
 const LONGEST_S = 86_400;
 
 /** The command. */

@@ -80,30 +80,36 @@ async function runCommand(values: Values, io: Io): Promise<number> {
 
 /** What the flags say, for the command inside. */
 function insideWords(values: Values): string[] {
-  const { kinds, mib, cpuCount, disk, compare, flr, reboot, fault, pasid } = workOf(values);
+  const { kinds, mib, cpuCount, disk, compare, flr, reboot, fault, rootPorts, pasid, registers } =
+    workOf(
+      values,
+    );
   return [
     `--devices=${kinds.join(",")}`,
     `--mib=${mib}`,
     `--smp=${cpuCount}`,
     `--pasid=${pasid}`,
+    `--registers=${registers}`,
     ...(disk ? ["--virtio-blk"] : []),
     ...(compare ? ["--compare"] : []),
     ...(flr ? ["--flr"] : []),
     ...(reboot ? ["--reboot"] : []),
     ...(fault ? ["--fault"] : []),
+    ...(rootPorts ? ["--root-ports"] : []),
   ];
 }
 
 /** Tells what was seen from outside, and whether everything held. */
 async function judge(outPath: string, code: number, values: Values, io: Io): Promise<number> {
+  const { kinds, pasid } = workOf(values);
   const result = await readResult(`${outPath}/result.json`);
   const qemuTrace = untilGuestEnds(await Deno.readTextFile(`${outPath}/qemu-trace`));
   const verdict = judgeColumns(await columnsOf(`${outPath}/trace.jsonl.gz`, qemuTrace));
-  const stages = stagesOf(qemuTrace, VF_STREAM);
   const checks: Check[] = [
     checkColumns(verdict),
-    checkStages(stages),
-    await checkPasid(outPath, workOf(values).pasid === "force"),
+    // The server's own driver has used the NVMe disk, through one stage.
+    ...(kinds.includes("vf") ? [checkStages(stagesOf(qemuTrace, VF_STREAM))] : []),
+    await checkPasid(outPath, pasid === "force"),
   ];
   const ok = code === EXIT.ok && checks.every(({ ok }) => ok);
   if (values.on("json")) {

@@ -82,12 +82,16 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   } else {
     announce(start, paths, io);
   }
+  const slots = plan.machine.endpoints.map(({ slot }) => slot);
   const stopped = new AbortController();
   devices.ended.then((failure) =>
     stopped.abort(new EnvironmentError(failure ?? "The devices are gone"))
   );
   try {
-    await controlMachines(paths, addresses, AbortSignal.any([signal, stopped.signal]), note);
+    const either = AbortSignal.any([signal, stopped.signal]);
+    await controlMachines(paths, addresses, either, note, (control) => {
+      if (guest.rootPorts) devices.follow(() => control.streamIdsBehind(slots));
+    });
   } catch (error) {
     if (!signal.aborted) throw error;
   }
@@ -113,6 +117,7 @@ async function controlMachines(
   addresses: Parameters<typeof MachineControl.start>[1],
   signal: AbortSignal,
   note: (line: string) => void,
+  taken: (control: MachineControl) => void,
 ): Promise<void> {
   for (;;) {
     while (!await exists(paths.qtest)) await delay(POLL_MS, { signal });
@@ -121,6 +126,7 @@ async function controlMachines(
         timeoutMs: CONTROL_MS,
         signal,
       });
+      taken(control);
       note("The SMMU is in place; the guest runs");
       const aborted = Promise.withResolvers<void>();
       const onAbort = (): void => aborted.resolve();

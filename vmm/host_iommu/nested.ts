@@ -31,6 +31,9 @@ export interface HostStream {
   readonly device: BoundDevice;
 }
 
+/** A stream that the guest knows by another StreamID from now on. */
+export type StreamMove = readonly [from: number, to: number];
+
 /** Options of `NestedHost`. */
 export interface NestedHostOptions {
   /** Where the hardware is. */
@@ -150,20 +153,29 @@ export class NestedHost implements HostIommu, Disposable {
   }
 
   /**
-   * The guest knows a device by another StreamID from now on; it aborts until the SMMU is asked about it
-   * (`SmmuV3.refreshHost`). Returns why that cannot be.
+   * The guest knows devices by other StreamIDs from now on; each aborts until the SMMU is asked about it
+   * (`SmmuV3.refreshHost`). Returns why that cannot be; then nothing has changed.
    */
-  move(streamId: number, to: number): string | undefined {
-    const stream = this.#streams.get(streamId);
-    if (stream === undefined) return `No device has StreamID ${hex(streamId)}`;
-    const other = this.#streams.get(to);
-    if (other !== undefined) return `StreamID ${hex(to)} is that of ${other.name}`;
-    this.#attempt(stream, () => this.#tables.abort);
-    this.#destroy(stream.vdeviceId);
-    stream.vdeviceId = NONE;
-    stream.streamId = to;
-    this.#streams.delete(streamId);
-    this.#streams.set(to, stream);
+  move(moves: readonly StreamMove[]): string | undefined {
+    const moved = moves.map(([from]) => this.#streams.get(from));
+    const missing = moved.indexOf(undefined);
+    if (missing >= 0) return `No device has StreamID ${hex(moves[missing][0])}`;
+    const names = new Map(this.#streams);
+    for (const [from] of moves) names.delete(from);
+    for (const [at, [, to]] of moves.entries()) {
+      const other = names.get(to);
+      if (other !== undefined) return `StreamID ${hex(to)} is that of ${other.name}`;
+      names.set(to, moved[at]!);
+    }
+    // All give up their names before one takes another's.
+    for (const stream of moved) {
+      this.#attempt(stream!, () => this.#tables.abort);
+      this.#destroy(stream!.vdeviceId);
+      stream!.vdeviceId = NONE;
+    }
+    for (const [at, [, to]] of moves.entries()) moved[at]!.streamId = to;
+    this.#streams.clear();
+    for (const [streamId, stream] of names) this.#streams.set(streamId, stream);
     this.#list();
   }
 

@@ -42,6 +42,15 @@ export type GuestEvent =
       readonly bytes: number;
       readonly seconds: number;
     }
+    /** How long mappings of some pages took and their removal, with so many threads at it. */
+    | {
+      readonly kind: "map";
+      readonly threads: number;
+      readonly pages: number;
+      readonly isScattered: boolean;
+      readonly mapUs: number;
+      readonly unmapUs: number;
+    }
     /** A network card: its PCI address, driver and IP address. */
     | {
       readonly kind: "card";
@@ -59,6 +68,8 @@ export type GuestEvent =
     }
     /** A function is told to read where nothing is mapped. */
     | { readonly kind: "doorbell"; readonly address: string }
+    /** A function had another address for a while, since its bus had another number. */
+    | { readonly kind: "moved"; readonly from: string; readonly to: string }
     /** A function was reset while it was at work. */
     | { readonly kind: "reset"; readonly address: string }
     /** Bytes of a function's configuration space, and where they are; those that are not told are zero. */
@@ -196,6 +207,16 @@ function plain(word: string, rest: readonly string[]): Body | undefined {
     case "dma":
       if (!isNumeral(second) || !isNumeral(third)) return undefined;
       return { kind: "dma", device: first, iova: BigInt(second), result: Number(third) };
+    case "map":
+      if (rest.length !== 5 || !rest.every(isCount)) return undefined;
+      return {
+        kind: "map",
+        threads: Number(first),
+        pages: Number(second),
+        isScattered: third === "1",
+        mapUs: Number(rest[3]) / 10,
+        unmapUs: Number(rest[4]) / 10,
+      };
     case "card":
       if (second === undefined || third === undefined) return undefined;
       return { kind: "card", address: first, driver: second, ip: third };
@@ -211,6 +232,9 @@ function plain(word: string, rest: readonly string[]): Body | undefined {
     case "doorbell":
     case "reset":
       return first === undefined ? undefined : { kind: word, address: first };
+    case "moved":
+      if (first === undefined || second === undefined) return undefined;
+      return { kind: "moved", from: first, to: second };
     case "config":
       if (!/^[0-9a-f]+$/.test(second ?? "")) return undefined;
       return {

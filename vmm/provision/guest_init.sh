@@ -1,12 +1,14 @@
 #!/bin/busybox sh
 # First process of the guest: runs the actions that the kernel command line names and powers off.
 #
-#   vsmmu.run=disk,fault,domains,bench,net,nvme,flr,config,netfault,shell
+#   vsmmu.run=disk,fault,domains,renumber,bench,maps,net,nvme,flr,config,netfault,shell
 #                                      actions, in this order; disk by default; after `reboot` the next boot goes on
 #   vsmmu.iova=0x123456780000          address that `fault` has the DMA test device write to
 #   vsmmu.net=OWN,PEER,RECEIVE,SEND    addresses of this guest and of the peer of `net`, which sends to whoever connects to
 #                                      port RECEIVE, and takes at port SEND
 #   vsmmu.config=0000:00:04.0          the function whose configuration space `config` tells
+#   vsmmu.maps=1:1:0,1:64:0            what `maps` measures: threads, pages of a mapping, whether they are scattered
+#   vsmmu.seconds=2                    how long each time
 #   vsmmu.nvme=4                       how many MiB `nvme` writes
 #   vsmmu.mib=256                      how much `bench` reads each time, in MiB; no more than there is
 #
@@ -83,13 +85,18 @@ disk() {
   say "unmount ok"
 }
 
-fault() { # The DMA test device has the registers of QEMU's iommu-testdev.
+fault() {
+  write_unmapped
+}
+
+write_unmapped() { # The DMA test device has the registers of QEMU's iommu-testdev.
   [ "$dma" ] || fail "No DMA test device 1b36:0005 on the PCI bus"
   iova=$(setting iova 0x123456780000)
   echo 1 > $dma/enable
   printf '\006' | quietly dd of=$dma/config bs=1 seek=4 conv=notrunc # COMMAND: memory, bus master
   read bar end flags < $dma/resource
   register() { quietly devmem $((bar + $1)) 32 $2; }
+  $1                                                                  # What is to be done before it writes.
   register 0x04 $((iova & 0xffffffff))
   register 0x08 $((iova >> 32))
   register 0x0c 4                                                     # LEN
@@ -104,6 +111,23 @@ fault() { # The DMA test device has the registers of QEMU's iommu-testdev.
     usleep 10000
   done
   say "dma ${dma##*/} $iova $result"
+}
+
+renumber() { # The bus of the DMA test device has another number for a while, of which Linux knows nothing.
+  port=$(readlink -f $dma)
+  port=${port%/*}
+  case ${port##*/} in 0000:00:*) ;; *) fail "${dma##*/} is behind no root port" ;; esac
+  ecam=$(awk '/PCI ECAM/ { split($1, range, "-"); print "0x" range[1]; exit }' /proc/iomem)
+  number_bus() { # OCTAL: as secondary and subordinate number; a function of the bus is then looked at.
+    printf "\\$1\\$1" | quietly dd of=$port/config bs=1 seek=25 conv=notrunc
+    quietly devmem $((ecam + (0$1 << 20))) 32 > /dev/null
+    usleep 500000
+  }
+  own=$(printf %o $((0x$(echo ${dma##*/} | cut -d : -f 2))))
+  to_other() { number_bus 100; }
+  write_unmapped to_other
+  number_bus $own
+  say "moved ${dma##*/} 0000:40:00.0"
 }
 
 head_of_disk() { dd if=/dev/vda bs=64k count=8 iflag=direct 2>/dev/null | sha256sum; }
@@ -144,6 +168,31 @@ bench() { # Direct, in large blocks of huge pages: the way of DMA, not the guest
   done
   rm /mnt/bench.bin
   quietly umount /mnt
+}
+
+le32() { printf '\\x%02x\\x%02x\\x%02x\\x%02x' $(($1 & 255)) $(($1 >> 8 & 255)) $(($1 >> 16 & 255)) $(($1 >> 24 & 255)); }
+
+maps() { # Linux's own benchmark of DMA mappings, by the DMA test device: threads:pages:scattered for each measurement.
+  [ "$dma" ] || fail "No DMA test device 1b36:0005 on the PCI bus"
+  bench=/sys/kernel/debug/dma_map_benchmark
+  [ -e $dma/driver ] && echo ${dma##*/} > $dma/driver/unbind
+  echo dma_map_benchmark > $dma/driver_override
+  echo ${dma##*/} > /sys/bus/pci/drivers_probe
+  [ -e $bench ] || fail "The kernel has no dma_map_benchmark"
+  say "maps $(cat $dma/iommu_group/type 2>/dev/null || echo none)"
+  for each in $(setting maps 1:1:0 | tr , ' '); do
+    IFS=: read threads pages scattered <<END
+$each
+END
+    { # struct map_benchmark: four times, threads, seconds, node, bits, direction, pause, pages, mode
+      head -c 32 /dev/zero
+      for word in $threads $(setting seconds 2) -1 32 0 0 $pages $scattered; do printf "$(le32 $word)"; done
+      head -c 72 /dev/zero
+    } > /struct
+    quietly map-benchmark $bench < /struct > /times
+    set -- $(od -An -v -tu4 -N32 /times)
+    say "map $threads $pages $scattered $1 $5"
+  done
 }
 
 attach_card() { # Sets `card` to the PCI address of the network card.
@@ -282,7 +331,7 @@ for action in $(setting run disk | tr , ' '); do
   at=$((at + 1))
   [ $at -gt $over ] || continue
   case $action in
-    disk | fault | domains | bench | net | nvme | flr | config | netfault | shell | reboot) say "run $action"; $action ;;
+    disk | fault | domains | renumber | bench | maps | net | nvme | flr | config | netfault | shell | reboot) say "run $action"; $action ;;
     *) fail "No such action: $action" ;;
   esac
 done

@@ -9,6 +9,7 @@ import type { Kernel } from "./kernel.ts";
 import { sha256 } from "./manifest.ts";
 import type { Packages } from "./packages.ts";
 import type { HostTools } from "./qemu.ts";
+import { DMA_MAP_BENCHMARK, structIoctl } from "./struct_ioctl.ts";
 import { run } from "../tool.ts";
 
 /** Name of the initramfs inside its artefact. */
@@ -38,19 +39,28 @@ export async function initramfs(
 ): Promise<Artefact> {
   const script = await Deno.readFile(new URL("guest_init.sh", import.meta.url));
   const busyboxBytes = await Deno.readFile(busyboxPath);
+  const tool = structIoctl(DMA_MAP_BENCHMARK);
   const release = kernel.release ?? "own";
   const modules = kernel.modulesPath === undefined ? [] : listNames(kernel.modulesPath);
   return await cache.artefact({
     name: `initramfs-${release}`,
     title: "the initramfs",
-    inputs: ["2", release, await sha256(script), await sha256(busyboxBytes), ...modules].join(" "),
+    inputs: [
+      "3",
+      release,
+      await sha256(script),
+      await sha256(busyboxBytes),
+      await sha256(tool),
+      ...modules,
+    ].join(" "),
     make: async (path) => {
       const tree = `${path}/tree`;
       await Deno.mkdir(`${tree}/bin`, { recursive: true });
       await Deno.mkdir(`${tree}/modules`);
       await Deno.writeFile(`${tree}/bin/busybox`, busyboxBytes);
       await Deno.writeFile(`${tree}/init`, script);
-      const names = ["bin", "bin/busybox", "init", "modules"];
+      await Deno.writeFile(`${tree}/bin/map-benchmark`, tool);
+      const names = ["bin", "bin/busybox", "bin/map-benchmark", "init", "modules"];
       for (const module of modules) {
         await Deno.copyFile(`${kernel.modulesPath}/${module}`, `${tree}/modules/${module}`);
         names.push(`modules/${module}`);

@@ -24,6 +24,8 @@ export interface PciHost {
   readonly ranges: readonly number[];
   /** Sixteen rows: slot, 0, 0, pin, controller, its address, and three cells of interrupt. */
   readonly interruptMap: readonly number[];
+  /** One row: requester ID, controller of messages, what it sees, length. */
+  readonly msiMap: readonly number[];
 }
 
 /** What is added to QEMU's tree, and what it says. */
@@ -73,6 +75,7 @@ export async function makeDeviceTree(
     parsePciHost(text),
     machine.board.accelerator,
     machine.endpoints,
+    machine.messages,
   );
   await run(dtc, [...QUIET, "-I", "dts", "-O", "dtb", "-o", path], {
     doing: "make the guest's device tree",
@@ -84,23 +87,29 @@ export async function makeDeviceTree(
 
 /**
  * Writes the source of the SMMU for QEMU's PCI `host`: the node, the map of all requester IDs of buses 0 to 0x7f to equal
- * StreamIDs, and a 32-bit window that ends below the BAR, so that the guest gives that address to nobody. Throws an
- * `EnvironmentError` when the window or the interrupt is not there.
+ * StreamIDs, and a 32-bit window that ends below the BAR, so that the guest gives that address to nobody. With `messages`
+ * the guest may have the SMMU's interrupts as messages to where those of PCI functions go. Throws an `EnvironmentError`
+ * when the window or the interrupt is not there.
  */
 export function smmuSource(
   host: PciHost,
   accelerator: Board["accelerator"],
   endpoints: readonly Endpoint[] = [],
+  messages = false,
 ): SmmuSource {
   const { cells, bar } = shortenWindow(host.ranges);
   const { portBus, barSizeBytes } = CARRIAGE;
+  // Linux takes a combined wire even where it could have messages, and any other wire only where it cannot.
+  const notification = messages
+    ? `interrupt-names = "eventq"; msi-parent = <${hex(host.msiMap[1])}>;`
+    : 'interrupt-names = "combined";';
   const source = `
 / {
 	smmu: iommu@${bar.toString(16)} {
 		compatible = "arm,smmu-v3";
 		reg = <0 ${hex(bar)} 0 ${hex(barSizeBytes)}>;
 		interrupts = <${SPI} ${carriageSpi(host.interruptMap)} ${TRIGGER[accelerator]}>;
-		interrupt-names = "combined";
+		${notification}
 		#iommu-cells = <1>;
 		dma-coherent;
 	};
@@ -108,18 +117,24 @@ export function smmuSource(
 
 &{${PCI_HOST}} {
 	bus-range = <0 ${hex(portBus - 1)}>;
-	iommu-map = <0 &smmu 0 ${hex(portBus << 8)}>;
+	iommu-map = <${iommuMap(endpoints)}>;
 	ranges = <${cells.map(hex).join(" ")}>;
 };
 ${endpoints.map(directSource).join("")}`;
   return { source, addresses: { ecam: address(host.reg, 0), bar } };
 }
 
+/** Root ports are QEMU's own: their messages do not pass our SMMU. */
+function iommuMap(endpoints: readonly Endpoint[]): string {
+  const first = endpoints.some(({ behindPort }) => behindPort) ? 1 << 8 : 0;
+  return `${hex(first)} &smmu ${hex(first)} ${hex((CARRIAGE.portBus << 8) - first)}`;
+}
+
 /**
  * A function whose stage 1 maps a range to itself. Linux `bindings/reserved-memory/reserved-memory.yaml`,
  * `iommu-addresses`: a range that is the memory region itself is mapped.
  */
-function directSource({ slot, direct }: Endpoint): string {
+function directSource({ slot, direct, behindPort }: Endpoint): string {
   if (direct === undefined) return "";
   const { base, sizeBytes } = direct;
   const range = `0 ${hex(base)} 0 ${hex(sizeBytes)}`;
@@ -140,12 +155,29 @@ function directSource({ slot, direct }: Endpoint): string {
 };
 
 &{${PCI_HOST}} {
-	function${slot}: pci@${slot.toString(16)},0 {
-		reg = <${hex(slot << 11)} 0 0 0 0>;
-		memory-region = <&direct${slot}>;
-	};
+${behindPort ? portNode(slot, functionNode(slot, 0)) : functionNode(slot, slot)}
 };
 `;
+}
+
+/** The node of the function that `slot` is about, as device `device` of its bus. */
+function functionNode(slot: number, device: number): string {
+  return `	function${slot}: pci@${device.toString(16)},0 {
+		reg = <${hex(device << 11)} 0 0 0 0>;
+		memory-region = <&direct${slot}>;
+	};`;
+}
+
+function portNode(slot: number, inner: string): string {
+  return `	pci@${slot.toString(16)},0 {
+		device_type = "pci";
+		reg = <${hex(slot << 11)} 0 0 0 0>;
+		#address-cells = <3>;
+		#size-cells = <2>;
+		ranges;
+		dma-ranges;
+${inner}
+	};`;
 }
 
 /** Finds QEMU's PCI host in device tree source as `dtc` writes it; throws an `EnvironmentError` when a property is missing. */
@@ -158,7 +190,12 @@ export function parsePciHost(text: string): PciHost {
     }
     return value.split(" ").map(Number);
   };
-  return { reg: cells("reg"), ranges: cells("ranges"), interruptMap: cells("interrupt-map") };
+  return {
+    reg: cells("reg"),
+    ranges: cells("ranges"),
+    interruptMap: cells("interrupt-map"),
+    msiMap: cells("msi-map"),
+  };
 }
 
 /**

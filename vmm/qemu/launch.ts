@@ -80,6 +80,11 @@ export class Machine implements AsyncDisposable {
     return this.#control.reset();
   }
 
+  /** The StreamIDs of the functions behind root ports in these slots of bus 0; `UNPLACED` for those that have none. */
+  streamIdsBehind(slots: readonly number[]): Promise<number[]> {
+    return this.#control.streamIdsBehind(slots);
+  }
+
   /** Ends the machine now; the guest is not asked. Safe to repeat, also after the machine has ended by itself. */
   async stop(): Promise<MachineEnd> {
     await end(this.#process, this.#control);

@@ -7,12 +7,14 @@ import { CARRIAGE, sharesInterrupt } from "./carriage.ts";
 import { EnvironmentError } from "../environment_error.ts";
 import type { QemuFeatures } from "./qemu_features.ts";
 
-/** A PCI function that we serve, on bus 0. Its StreamID is `slot * 8`. */
+/** A PCI function that we serve, on bus 0 with `slot * 8` as its StreamID, or alone behind a root port there. */
 export interface Endpoint {
   /** Where its vfio-user server listens. */
   readonly socketPath: string;
-  /** 1 to 30, and not one whose INTA is the line of the SMMU. */
+  /** Of itself or of its root port: 1 to 30, and not one whose INTA is the line of the SMMU. */
   readonly slot: number;
+  /** Whether a root port is before it, so that the guest chooses the number of its bus. */
+  readonly behindPort?: boolean;
   /** IOVAs that the guest must map to the same addresses for this function, whatever its driver does. */
   readonly direct?: { readonly base: number; readonly sizeBytes: number };
 }
@@ -33,6 +35,8 @@ export interface MachineConfiguration {
   /** Where the vfio-user server of the function that carries the SMMU listens. */
   readonly smmuSocketPath: string;
   readonly endpoints: readonly Endpoint[];
+  /** Whether the SMMU sends messages to the GICv2m frame; otherwise its interrupt is a wire. */
+  readonly messages?: boolean;
 }
 
 /** Files of one run, all of them in its runtime directory. */
@@ -79,7 +83,7 @@ export function machineArguments(
     ...["-append", kernelCommandLine(machine)],
     ...["-dtb", paths.deviceTree],
     ...carriageArguments(machine.smmuSocketPath),
-    ...machine.endpoints.flatMap((endpoint) => ["-device", endpointDevice(endpoint)]),
+    ...machine.endpoints.flatMap(endpointArguments),
     ...["-display", "none"],
     ...["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"],
     ...["-S", "-action", "reboot=shutdown,shutdown=pause"],
@@ -124,8 +128,14 @@ function carriageArguments(socketPath: string): string[] {
   ];
 }
 
-function endpointDevice({ slot, socketPath }: Endpoint): string {
-  return vfioUser("pcie.0", slot, socketPath);
+function endpointArguments({ slot, socketPath, behindPort }: Endpoint): string[] {
+  if (!behindPort) return ["-device", vfioUser("pcie.0", slot, socketPath)];
+  const id = `port${slot}`;
+  // Chassis 1 has the port of the SMMU.
+  const port = `pcie-root-port,id=${id},bus=pcie.0,addr=${
+    slot.toString(16)
+  },chassis=2,slot=${slot}`;
+  return ["-device", port, "-device", vfioUser(id, 0, socketPath)];
 }
 
 function vfioUser(bus: string, slot: number, path: string): string {

@@ -7,6 +7,7 @@ import { type CarriageAddresses, programCarriage } from "./carriage.ts";
 import type { ConnectOptions } from "./line_socket.ts";
 import { Qmp, type QmpEvent } from "./qmp.ts";
 import { Qtest } from "./qtest.ts";
+import { streamIdBehind } from "./root_port.ts";
 
 /** Why a machine ended. */
 export type MachineEnd =
@@ -80,6 +81,14 @@ export class MachineControl {
   async reset(): Promise<void> {
     await this.#restarted;
     await this.#qmp.execute("system_reset");
+  }
+
+  /** The StreamIDs of the functions behind root ports in these slots of bus 0; `UNPLACED` for those that have none. */
+  async streamIdsBehind(slots: readonly number[]): Promise<number[]> {
+    const { ecam } = this.#addresses;
+    const streamIds: number[] = [];
+    for (const slot of slots) streamIds.push(await streamIdBehind(this.#qtest, ecam, slot));
+    return streamIds;
   }
 
   /** Asks QEMU to end, and closes our side. Safe to repeat. */

@@ -9,7 +9,7 @@ import { crc32 } from "node:zlib";
 import type { Features } from "../../hw/smmuv3/features.ts";
 
 /** Version of the format. A reader refuses another major one, and passes over what a newer minor one added. */
-export const VERSION = { major: 1, minor: 2 } as const;
+export const VERSION = { major: 1, minor: 3 } as const;
 
 /** The first line. */
 export interface TraceHeader {
@@ -25,6 +25,8 @@ export interface TraceHeader {
   readonly log2tlbSets: number;
   /** log2 of the quads that a reader has to remember. */
   readonly log2known: number;
+  /** `mapped` where registers were memory; writes are those that were found there. */
+  readonly registers?: "mapped";
   /** What ran: free words, such as `Linux` or the command line. */
   readonly guest: Readonly<Record<string, string>>;
   /** When the recording began, as ISO 8601; times of operations count seconds from then. */
@@ -117,6 +119,11 @@ export type Operation =
       readonly file: number;
       readonly writable: boolean;
       readonly ok: boolean;
+    }
+    /** The guest knows streams of the hardware by other StreamIDs from now on. */
+    | {
+      readonly op: "stream-move";
+      readonly moves: readonly (readonly [from: number, to: number])[];
     }
     | { readonly op: "ram-unmap"; readonly gpa: number; readonly size: number }
     | {

@@ -8,6 +8,7 @@ import type { DmaPort, IrqLine, MmioDevice, MsiPort, Requester } from "../../hw/
 import type { Entry, GuestMemory } from "../../hw/guest_memory.ts";
 import { statusOf } from "../../uapi/stat.ts";
 import type { RamMirror } from "../guest_ram_map.ts";
+import type { StreamMove } from "../host_iommu/nested.ts";
 import type { IommufdObserver } from "../iommufd/observed.ts";
 import { hashAddress, LineWriter, toHex, type TraceHeader } from "./format.ts";
 import { iommufdCall } from "./iommufd_call.ts";
@@ -164,6 +165,15 @@ export class Recorder {
       const bytes = toHex(new Uint8Array(words.buffer, words.byteOffset, words.byteLength));
       inner(words);
       this.#finish(`"op":"hardware-event","bytes":"${bytes}"`);
+    };
+  }
+
+  /** Tells hardware that streams have other StreamIDs. */
+  moves(inner: (moves: readonly StreamMove[]) => void): (moves: readonly StreamMove[]) => void {
+    return (moves) => {
+      this.#begin();
+      inner(moves);
+      this.#finish(`"op":"stream-move","moves":${JSON.stringify(moves)}`);
     };
   }
 

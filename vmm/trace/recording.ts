@@ -3,7 +3,7 @@
  * @module
  */
 import { EnvironmentError } from "../environment_error.ts";
-import type { RecordingConfiguration } from "../machine.ts";
+import type { RecordingConfiguration } from "../device_configuration.ts";
 import { TextRing } from "./ring.ts";
 import { reasonOf, writeTrace } from "./trace_file.ts";
 

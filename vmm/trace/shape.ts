@@ -77,6 +77,7 @@ const OPERATIONS: Readonly<Record<string, Checker>> = {
   "ram-unmap": ({ gpa, size }) => !isCount(gpa) ? "gpa" : isCount(size) ? undefined : "size",
   "hardware-event": ({ bytes }) =>
     isHex(bytes, 2) && (bytes as string).length === EVENT_DIGITS ? undefined : "bytes",
+  "stream-move": ({ moves }) => Array.isArray(moves) && moves.every(isMove) ? undefined : "moves",
   "dma-read": transfer,
   "dma-write": transfer,
   "dma-message": (operation) =>
@@ -95,6 +96,10 @@ const OUTPUTS: Readonly<Record<string, (output: readonly unknown[]) => boolean>>
   irq: ([, line]) => typeof line === "string",
   msi: ([, gpa, data, ok]) => isCount(gpa) && isCount(data, 0xffff_ffff) && typeof ok === "boolean",
 };
+
+function isMove(move: unknown): boolean {
+  return Array.isArray(move) && move.length === 2 && move.every((id) => isCount(id, 0xffff_ffff));
+}
 
 function isQuad(value: unknown): boolean {
   return isHex(value, 16) && (value as string).length === 16;
@@ -190,7 +195,10 @@ export function headerOf(
   if (!isCount(log2known, MOST_LOG2_KNOWN)) return { wrong: not("log2known", log2known) };
   if (typeof began !== "string") return { wrong: not("began", began) };
   if (!isWords(guest)) return { wrong: not("guest", guest) };
-  const { iommufd } = fields;
+  const { iommufd, registers } = fields;
+  if (registers !== undefined && registers !== "mapped") {
+    return { wrong: not("registers", registers) };
+  }
   if (iommufd !== undefined && !isIommufd(iommufd)) return { wrong: not("iommufd", iommufd) };
   const found = featuresOf(fields["features"]);
   if (typeof found === "string") return { wrong: found };

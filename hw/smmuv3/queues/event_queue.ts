@@ -52,7 +52,7 @@ export class EventQueue {
   isWritable(inError: boolean): boolean {
     const prod = this.#registers.get(REG.EVENTQ_PROD);
     const cons = this.#registers.get(REG.EVENTQ_CONS);
-    return get(this.#cr0, CR0.EVENTQEN) === 1 && !inError && !isFull(prod, cons, this.#log2size);
+    return get(this.#cr0, CR0.EVENTQEN) === 1 && !inError && !isFull(prod, cons, this.log2size);
   }
 
   /**
@@ -61,7 +61,7 @@ export class EventQueue {
    */
   write(record: Entry, inError: boolean, merges: boolean): number {
     if (get(this.#cr0, CR0.EVENTQEN) === 0 || inError) return Recorded.Dropped;
-    const log2size = this.#log2size;
+    const log2size = this.log2size;
     const prod = this.#registers.get(REG.EVENTQ_PROD);
     const cons = this.#registers.get(REG.EVENTQ_CONS);
     const wasEmpty = isEmpty(prod, cons, log2size);
@@ -83,7 +83,8 @@ export class EventQueue {
     return wasEmpty ? Recorded.First : Recorded.Yes;
   }
 
-  get #log2size(): number {
+  /** Its entries, as log2. */
+  get log2size(): number {
     return Math.min(get(this.#base, QUEUE_BASE.LOG2SIZE), this.#features.log2EventQueue);
   }
 

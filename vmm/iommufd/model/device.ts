@@ -183,21 +183,29 @@ export class ModelDevice extends ModelObject implements DriverDevice {
 /** A device's way to memory, wherever it is attached at the moment; blocked, everything aborts. */
 export class DevicePort implements DmaPort {
   readonly #device: ModelDevice;
+  /** The physical StreamID, which stays when a guest knows the device by another. */
+  readonly #requester: { readonly streamId: number; substreamId: number };
 
   /** Of a device. */
   constructor(device: ModelDevice) {
     this.#device = device;
+    this.#requester = { streamId: device.streamId, substreamId: -1 };
   }
 
   read(requester: Requester, lo: number, hi: number, into: Uint8Array): boolean {
-    return this.#device.port?.read(requester, lo, hi, into) ?? false;
+    return this.#device.port?.read(this.#physical(requester), lo, hi, into) ?? false;
   }
 
   write(requester: Requester, lo: number, hi: number, from: Uint8Array): boolean {
-    return this.#device.port?.write(requester, lo, hi, from) ?? false;
+    return this.#device.port?.write(this.#physical(requester), lo, hi, from) ?? false;
   }
 
   message(requester: Requester, lo: number, hi: number, data: number): boolean {
-    return this.#device.port?.message(requester, lo, hi, data) ?? false;
+    return this.#device.port?.message(this.#physical(requester), lo, hi, data) ?? false;
+  }
+
+  #physical({ substreamId }: Requester): Requester {
+    this.#requester.substreamId = substreamId;
+    return this.#requester;
   }
 }

@@ -7,7 +7,7 @@
  */
 import { EnvironmentError } from "../../environment_error.ts";
 import { provision } from "../../provision/provision.ts";
-import type { IommufdKind } from "../../machine.ts";
+import type { IommufdKind } from "../../device_configuration.ts";
 import { type MicrovmOptions, runMicrovm } from "../../microvm.ts";
 import { type Behaviour, behaviourOf, compareBehaviours, DivergedError } from "./behaviour.ts";
 import { openTrace } from "../trace_file.ts";

@@ -4,6 +4,7 @@
  */
 import type { DmaPort, MmioDevice } from "../../../hw/device.ts";
 import { type Entry, Exchange, type GuestMemory } from "../../../hw/guest_memory.ts";
+import { pageOf } from "./page.ts";
 import { SmmuV3 } from "../../../hw/smmuv3/smmuv3.ts";
 import { type Change, fromHex, type Operation, type Output, type TraceHeader } from "../format.ts";
 import { Recorder } from "../recorder.ts";
@@ -92,6 +93,7 @@ export function rerecord(
     memory: recorder.memory(memory),
     features: header.features,
     log2tlbSets: header.log2tlbSets,
+    page: pageOf(header),
     lines: { eventq: recorder.wire("eventq", wire), gerror: recorder.wire("gerror", wire) },
     msi: recorder.msi({ send: (gpa) => memory.answer("msi", gpa) }),
   });
@@ -130,6 +132,7 @@ function perform({ registers, dma, reset }: Doors, operation: Operation): void {
     case "hardware-event":
     case "ram-map":
     case "ram-unmap":
+    case "stream-move":
       return;
   }
   const [requester, lo, hi] = requesterOf(operation);

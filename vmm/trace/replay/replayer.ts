@@ -5,6 +5,7 @@
 import type { DmaPort, MmioDevice } from "../../../hw/device.ts";
 import { type Entry, Exchange, type GuestMemory } from "../../../hw/guest_memory.ts";
 import type { Observer } from "../../../hw/smmuv3/observer.ts";
+import { pageOf } from "./page.ts";
 import { SmmuV3, type SmmuV3Snapshot } from "../../../hw/smmuv3/smmuv3.ts";
 import { REG } from "../../../hw/smmuv3/spec/registers.ts";
 import {
@@ -89,6 +90,7 @@ export class Replayer {
       host: this.#hardware?.host,
       features: header.features,
       log2tlbSets: header.log2tlbSets,
+      page: pageOf(header),
       lines: { eventq: this.#wire("eventq"), gerror: this.#wire("gerror") },
       msi: { send: (gpa, data) => this.#answer(["msi", gpa, data >>> 0, false]) },
       observer: this.#observer(),
@@ -286,6 +288,10 @@ export class Replayer {
       }
       case "hardware-event":
         device.hostEvent(new Uint32Array(fromHex(operation.bytes).slice().buffer));
+        return [undefined, undefined];
+      case "stream-move":
+        this.#hardware?.move(operation.moves);
+        device.refreshHost();
         return [undefined, undefined];
       case "ram-map":
         return [operation.ok, this.#hardware?.map(operation) ?? operation.ok];

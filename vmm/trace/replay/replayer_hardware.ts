@@ -7,7 +7,7 @@ import type { GuestMemory } from "../../../hw/guest_memory.ts";
 import { SystemError } from "../../../uapi/errno.ts";
 import { Fd } from "../../../uapi/fd.ts";
 import { EmbeddedIommu, type EmbeddedIommuOptions } from "../../embedded_iommu.ts";
-import type { NestedHost } from "../../host_iommu/nested.ts";
+import type { NestedHost, StreamMove } from "../../host_iommu/nested.ts";
 import type { IommufdCall, Operation, TraceHeader, TraceIommufd } from "../format.ts";
 import { iommufdCall } from "../iommufd_call.ts";
 import type { Difference } from "./replayer_compare.ts";
@@ -94,6 +94,11 @@ export class ReplayHardware {
     this.host.stageTwo.unmap({ gpa, sizeBytes: size, offset: 0, writable: false });
     const index = this.#maps.findIndex((map) => map.gpa === gpa);
     if (index >= 0) this.#maps.splice(index, 1);
+  }
+
+  /** Streams have other StreamIDs. */
+  move(moves: readonly StreamMove[]): void {
+    this.#embedded.move(moves);
   }
 
   /** What was asked since the last time, held against the recording. */

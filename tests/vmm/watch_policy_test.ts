@@ -1,0 +1,137 @@
+/**
+ * When memory is looked at again, and for how long descriptors are waited for in between.
+ * @module
+ */
+import { assert, assertEquals } from "@std/assert";
+import { WATCH_TIMES, WatchPolicy } from "../../vmm/watch_policy.ts";
+import { Watcher } from "../../vmm/watcher.ts";
+
+const TIMES = {
+  spinUs: 50,
+  mostFailures: 2,
+  tryAgainUs: 10_000,
+  pauses: [
+    { afterUs: 0, pauseUs: 10 },
+    { afterUs: 1000, pauseUs: 40 },
+    { afterUs: 5000, pauseUs: 90 },
+  ],
+  leastCosts: 3,
+  idle: { afterUs: 20_000, share: 0.02, mostUs: 600 },
+};
+
+/** A look: what it is, whether it found work, when it was in microseconds, and the pause that follows. */
+type Step = [name: string, found: boolean, nowUs: number, pauseUs: number];
+
+function assertPauses(policy: WatchPolicy, steps: readonly Step[]): void {
+  for (const [name, found, nowUs, pauseUs] of steps) {
+    assertEquals(policy.pauseUs(found, nowUs), pauseUs, name);
+  }
+}
+
+Deno.test("pauses grow with the time since the last work, and work ends them", () => {
+  assertPauses(new WatchPolicy(TIMES), [
+    ["nothing was ever seen", false, 10, 90],
+    ["work", true, 100, 0],
+    ["just after it", false, 149, 0],
+    ["the end of the spin", false, 150, 10],
+    ["short of the next step", false, 1099, 10],
+    ["the next step", false, 1100, 40],
+    ["short of the last step", false, 5099, 40],
+    ["the last step", false, 5100, 90],
+    ["before the cost of a pause is known", false, 1e9, 90],
+    ["work again", true, 1e9 + 1, 0],
+    ["after that", false, 1e9 + 51, 10],
+  ]);
+});
+
+Deno.test("spins are left when they find nothing, and tried again after a time", () => {
+  assertPauses(new WatchPolicy(TIMES), [
+    ["work", true, 0, 0],
+    ["a spin that fails", false, 60, 10],
+    ["work", true, 100, 0],
+    ["a spin that pays", true, 120, 0],
+    ["a spin that fails, the first in a row", false, 180, 10],
+    ["work", true, 200, 0],
+    ["the second", false, 260, 10],
+    ["work that is not followed by a spin", true, 300, 10],
+    ["nor here", true, 10_259, 10],
+    ["in the middle of it no spin begins", false, 10_261, 10],
+    ["the time is over: work is", true, 10_270, 0],
+    ["but fails", false, 10_330, 10],
+    ["once is enough then", true, 10_340, 10],
+    ["the next time", true, 20_330, 0],
+    ["it pays", true, 20_340, 0],
+    ["and is trusted again", false, 20_400, 10],
+    ["as before", true, 20_410, 0],
+  ]);
+});
+
+Deno.test("pauses are worth their cost, and without work take no more than their share of a processor", () => {
+  const policy = new WatchPolicy(TIMES);
+  policy.wakeUs = 10;
+  assertPauses(policy, [
+    ["work", true, 0, 0],
+    ["three times the cost", false, 60, 30],
+    ["what the table says is more", false, 1000, 40],
+    ["short of idle", false, 19_999, 90],
+    ["idle", false, 20_000, 500],
+  ]);
+  policy.wakeUs = 100;
+  assertPauses(policy, [["not more than this", false, 30_000, 600]]);
+  policy.wakeUs = 1;
+  assertPauses(policy, [["not less than before", false, 30_001, 90]]);
+});
+
+Deno.test("the chosen times are in order, a pause is 100 µs at most until the guest is idle, and idling costs 3 %", () => {
+  const { pauses, idle } = WATCH_TIMES;
+  assertEquals(pauses[0].afterUs, 0);
+  for (let i = 1; i < pauses.length; i++) {
+    assert(pauses[i].afterUs > pauses[i - 1].afterUs);
+    assert(pauses[i].pauseUs > pauses[i - 1].pauseUs);
+  }
+  assert(pauses.at(-1)!.pauseUs <= 100);
+  assert(idle.afterUs > pauses.at(-1)!.afterUs && idle.share <= 0.03);
+});
+
+Deno.test("a watcher looks, and waits for descriptors as long as the policy says", async (t) => {
+  const work = [false, false, true, false];
+  let looks = 0;
+  let nowUs = 0;
+  const watched = { isUsed: true, look: (): boolean => work[looks++] ?? false };
+  const policy = new WatchPolicy(TIMES);
+  const watcher = new Watcher(watched, policy, {
+    nowUs: () => nowUs += 10,
+    spentUs: () => nowUs / 4,
+  });
+  await t.step("one look a pause while there is nothing", () => {
+    assertEquals([watcher.turn(0), looks], [0.09, 1]);
+    assertEquals([watcher.turn(0), looks], [0.09, 2]);
+  });
+  await t.step("work is found, the spin ends", () => {
+    assertEquals([watcher.turn(0), looks], [0.01, 8]);
+  });
+  await t.step("a descriptor that was ready is work too", () => {
+    assertEquals([watcher.turn(1), looks], [0.01, 14]);
+  });
+  await t.step("descriptors have their turn while there is always work", () => {
+    nowUs += 1e6;
+    watched.look = () => ++looks > 0;
+    assertEquals(watcher.turn(0), 0);
+    assertEquals(looks, 14 + 16);
+  });
+  await t.step("where nobody can write, descriptors alone are waited for", () => {
+    watched.isUsed = false;
+    assertEquals([watcher.turn(0), looks], [-1, 30]);
+  });
+  await t.step("what a pause costs is measured while there is nothing to do", () => {
+    Object.assign(watched, { isUsed: true, look: () => false });
+    nowUs += 1e6;
+    // Between the end of one turn and the first look of the next no time passes here, so that it is given.
+    for (let i = 0; i < 400; i++) {
+      watcher.turn(0);
+      nowUs += 40;
+    }
+    assert(policy.wakeUs > 9 && policy.wakeUs <= 10, `${policy.wakeUs}`);
+    assertEquals(watcher.turn(0), policy.wakeUs / 0.02 / 1000);
+  });
+});

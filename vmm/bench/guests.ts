@@ -1,0 +1,91 @@
+/**
+ * What a guest pays for its SMMU: Linux's own benchmark of DMA mappings, and the disk, behind each SMMU in one run.
+ * @module
+ */
+import { EnvironmentError } from "../environment_error.ts";
+import { type MicrovmOptions, runMicrovm } from "../microvm.ts";
+import type { GuestEvent } from "../provision/guest_console.ts";
+import { provision, type Provisioned } from "../provision/provision.ts";
+import { type Column, type GuestTable, guestTable, type Mapping } from "./guest_table.ts";
+import { runPeerGuest } from "./peer_guest.ts";
+
+/** How thoroughly. */
+export interface Thoroughness {
+  /** How often each guest runs. */
+  readonly rounds: number;
+  /** How long each mapping is measured in each run, in seconds. */
+  readonly seconds: number;
+}
+
+/** An SMMU, and how to run a guest behind it. */
+interface Subject extends Column {
+  readonly run: () => Promise<readonly GuestEvent[]>;
+}
+
+/** Scattered single pages are single pages. */
+const MAPPINGS: readonly Mapping[] = [1, 2, 4].flatMap((threads) => [
+  { threads, pages: 1, isScattered: false },
+  ...[16, 64].flatMap((pages) => [
+    { threads, pages, isScattered: false },
+    { threads, pages, isScattered: true },
+  ]),
+]);
+
+/** What the guest does, in this order. */
+const ACTIONS = ["maps", "bench"];
+
+/**
+ * The medians of some runs of every guest, in turns so that all meet the same noise. Throws an `EnvironmentError` when a
+ * guest did not do all it was told.
+ */
+export async function measureGuests(
+  guest: MicrovmOptions,
+  { rounds, seconds }: Thoroughness,
+): Promise<GuestTable> {
+  const { progress, signal } = guest;
+  const parts = await provision({ ...guest.parts, progress, signal });
+  const wanted = MAPPINGS.map(({ threads, pages, isScattered }) =>
+    `${threads}:${pages}:${Number(isScattered)}`
+  );
+  const words = `iommu.strict=1 vsmmu.maps=${wanted.join(",")} vsmmu.seconds=${seconds}`;
+  const append = `${words} ${guest.append}`.trim();
+  const subjects = subjectsOf({ ...guest, append, actions: ACTIONS }, parts);
+  const said: GuestEvent[][] = subjects.map(() => []);
+  for (let round = 1; round <= rounds; round++) {
+    for (const [i, { name, run }] of subjects.entries()) {
+      progress(`Measuring a guest, ${name}, ${round} of ${rounds}`);
+      said[i].push(...await run());
+    }
+  }
+  return guestTable(subjects, said, MAPPINGS);
+}
+
+function subjectsOf(guest: MicrovmOptions, parts: Provisioned): Subject[] {
+  const peer = (hasSmmu: boolean) => (): Promise<GuestEvent[]> =>
+    runPeerGuest({ ...guest, parts, hasSmmu });
+  const ours = (registers: "trapped" | "mapped") => (): Promise<GuestEvent[]> =>
+    runOurs({ ...guest, registers, parts: { ...guest.parts, refresh: false, verify: false } });
+  return [
+    { name: "QEMU's own SMMU", run: peer(true) },
+    { name: "ours, trapped", mostUnmap: 12, run: ours("trapped") },
+    { name: "ours, mapped", mostUnmap: 1.2, run: ours("mapped") },
+    { name: "no SMMU", run: peer(false) },
+  ];
+}
+
+async function runOurs(guest: MicrovmOptions): Promise<GuestEvent[]> {
+  const events: GuestEvent[] = [];
+  const { checks } = await runMicrovm({
+    ...guest,
+    judge: (said) => {
+      events.push(...said);
+      return [];
+    },
+  });
+  const failed = checks.find(({ ok }) => !ok);
+  if (failed === undefined) return events;
+  const failure = events.find((event) => event.kind === "fail");
+  throw new EnvironmentError(
+    `Cannot measure our SMMUv3: ${failure?.reason ?? `${failed.name}: ${failed.seen}`}`,
+  );
+}

@@ -1,0 +1,70 @@
+/**
+ * What is to be served, and how.
+ * @module
+ */
+import type { Features } from "../hw/smmuv3/features.ts";
+import type { RegisterKind } from "./register_page.ts";
+import type { PasidChoice } from "./vfio/pasid_choice.ts";
+
+/** Which iommufd is behind the SMMU. */
+export type IommufdKind = "model" | "kernel" | "none";
+
+/** How an endpoint interrupts. */
+export type InterruptKind = "msix" | "intx";
+
+/** An endpoint behind the SMMU. */
+export type EndpointConfiguration =
+  & {
+    /** Where its vfio-user server listens. */
+    readonly socketPath: string;
+    /** Its StreamID. */
+    readonly streamId: number;
+    /** Whether the guest chooses the number of its bus, and by it the StreamID; until it does, it has the one here. */
+    readonly behindPort?: boolean;
+  }
+  & (
+    | {
+      readonly kind: "virtio-blk";
+      /** Path of a raw image. */
+      readonly imagePath: string;
+      readonly readOnly?: boolean;
+      readonly interrupts: InterruptKind;
+    }
+    | { readonly kind: "dma-test" }
+    | {
+      readonly kind: "vfio";
+      /** Character device of a function of the host; wants the kernel's iommufd. */
+      readonly devicePath: string;
+      /** Whether the guest is shown a PASID capability; `auto` by default. */
+      readonly pasid?: PasidChoice;
+    }
+  );
+
+/** Devices to be served. Plain data: it crosses threads. */
+export interface DeviceConfiguration {
+  /** Where the vfio-user server of the function that carries the SMMU listens; in a private directory, as all sockets. */
+  readonly smmuSocketPath: string;
+  /** Choices among the features of the SMMU. */
+  readonly features?: Partial<Features>;
+  /**
+   * To whom the SMMU hands its tables: an iommufd in this process, that of the kernel for the functions of the host, or
+   * nobody. It translates itself for the other endpoints.
+   */
+  readonly iommufd?: IommufdKind;
+  /** How software reaches the registers; `trapped` by default. */
+  readonly registers?: RegisterKind;
+  /** Where what passes its doors is recorded. */
+  readonly recording?: RecordingConfiguration;
+  /** What is behind it. */
+  readonly endpoints: readonly EndpointConfiguration[];
+}
+
+/** Where a recording goes. */
+export interface RecordingConfiguration {
+  /** Memory of the `TextRing`. */
+  readonly ring: SharedArrayBuffer;
+  /** What the header says of the guest. */
+  readonly guest: Readonly<Record<string, string>>;
+  /** Payload too. */
+  readonly payload: boolean;
+}

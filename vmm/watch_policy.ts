@@ -1,0 +1,92 @@
+/**
+ * How often to look at memory that nobody tells us about: at once while there is work, ever more rarely when there is
+ * none.
+ * @module
+ */
+
+/** The numbers of a policy. Times are in microseconds. */
+export interface WatchTimes {
+  /** How long to look without a pause after there was work, where that pays. */
+  readonly spinUs: number;
+  /** After so many spins in a row that found nothing, they are left; after so long one is tried again. */
+  readonly mostFailures: number;
+  readonly tryAgainUs: number;
+  /** After so long without work, pauses are so long; ascending from 0. */
+  readonly pauses: readonly { readonly afterUs: number; readonly pauseUs: number }[];
+  /** A pause is at least so many times what it costs: the processor may be the one that the guest needs. */
+  readonly leastCosts: number;
+  /** After so long without work, pauses are so long that all looks take at most this share of a processor, up to a limit. */
+  readonly idle: { readonly afterUs: number; readonly share: number; readonly mostUs: number };
+}
+
+/**
+ * Chosen by measurement. A guest in the middle of its unmaps asks again within some 20 µs. Where it has to share a
+ * processor with us it asks only once we pause, so that a spin finds nothing, whatever it costs.
+ *
+ * Waking up costs 2 µs of a processor where timers are cheap, and 20 µs in a virtual machine in a virtual machine: so
+ * the last pause, which is what a first command may have to wait, depends on the host.
+ */
+export const WATCH_TIMES: WatchTimes = {
+  spinUs: 60,
+  mostFailures: 4,
+  tryAgainUs: 20_000,
+  pauses: [
+    { afterUs: 0, pauseUs: 10 },
+    { afterUs: 400, pauseUs: 25 },
+    { afterUs: 2_000, pauseUs: 50 },
+    { afterUs: 10_000, pauseUs: 90 },
+  ],
+  leastCosts: 3,
+  idle: { afterUs: 100_000, share: 0.025, mostUs: 1_000 },
+};
+
+/** A watch in progress. */
+export class WatchPolicy {
+  readonly #times: WatchTimes;
+  #lastUs = -Infinity;
+  #isSpinning = false;
+  /** Spins in a row that found nothing, and when the last of them ended. */
+  #failures = 0;
+  #failedUs = -Infinity;
+  /** What a pause and the look after it cost: microseconds of a processor. */
+  wakeUs = 0;
+
+  /** A watch that has not seen work yet. */
+  constructor(times: WatchTimes = WATCH_TIMES) {
+    this.#times = times;
+  }
+
+  /** Whether pauses are long because there was no work for long. */
+  isIdle(nowUs: number): boolean {
+    return nowUs - this.#lastUs >= this.#times.idle.afterUs;
+  }
+
+  /** How long to pause after a look at `nowUs` that found work, or none: microseconds, 0 for not at all. */
+  pauseUs(found: boolean, nowUs: number): number {
+    const { spinUs, pauses, leastCosts, idle } = this.#times;
+    if (found) {
+      if (this.#isSpinning) this.#failures = 0;
+      this.#lastUs = nowUs;
+    }
+    const idleUs = nowUs - this.#lastUs;
+    if (this.#spins(found, idleUs < spinUs, nowUs)) return 0;
+    let pauseUs = leastCosts * this.wakeUs;
+    for (let i = 0; i < pauses.length && idleUs >= pauses[i].afterUs; i++) {
+      pauseUs = Math.max(pauseUs, pauses[i].pauseUs);
+    }
+    if (idleUs < idle.afterUs) return pauseUs;
+    return Math.max(pauseUs, Math.min(this.wakeUs / idle.share, idle.mostUs));
+  }
+
+  /** Whether to look again at once. A spin begins with work, and fails when its time is over. */
+  #spins(found: boolean, isTime: boolean, nowUs: number): boolean {
+    const { mostFailures, tryAgainUs } = this.#times;
+    if (this.#isSpinning && !isTime) {
+      this.#failures++;
+      this.#failedUs = nowUs;
+    }
+    const pays = this.#failures < mostFailures || nowUs - this.#failedUs >= tryAgainUs;
+    this.#isSpinning = isTime && (this.#isSpinning || (found && pays));
+    return this.#isSpinning;
+  }
+}

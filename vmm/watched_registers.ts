@@ -1,0 +1,46 @@
+/**
+ * Registers that are memory, as something to look at.
+ * @module
+ */
+import type { MmioDevice } from "../hw/device.ts";
+import type { RegisterWriter } from "../hw/smmuv3/mapped_registers.ts";
+import type { SmmuV3 } from "../hw/smmuv3/smmuv3.ts";
+import type { Counters } from "./counters.ts";
+import type { Watched } from "./watcher.ts";
+
+/** What software wrote passes the door by which it would have come if it had trapped: counted, and recorded there. */
+export class WatchedRegisters implements Watched, RegisterWriter {
+  readonly #smmu: SmmuV3;
+  readonly #door: MmioDevice;
+  readonly #client: { readonly isConnected: boolean };
+  readonly #counters: Counters;
+  readonly #value = new DataView(new ArrayBuffer(4));
+  readonly #bytes = new Uint8Array(this.#value.buffer);
+
+  /** Those of `smmu`, behind its `door`, while the `client` that maps them is there. */
+  constructor(
+    smmu: SmmuV3,
+    door: MmioDevice,
+    client: { readonly isConnected: boolean },
+    counters: Counters,
+  ) {
+    this.#smmu = smmu;
+    this.#door = door;
+    this.#client = client;
+    this.#counters = counters;
+  }
+
+  get isUsed(): boolean {
+    return this.#client.isConnected;
+  }
+
+  look(): boolean {
+    return this.#smmu.look(this) > 0;
+  }
+
+  write32(offset: number, value: number): void {
+    this.#counters.noticed();
+    this.#value.setUint32(0, value, true);
+    this.#door.write(offset, this.#bytes);
+  }
+}
