@@ -15,6 +15,7 @@ import { assigned } from "./commands/assigned.ts";
 import { bench } from "./commands/bench.ts";
 import { compare } from "./commands/compare.ts";
 import { fuzz } from "./commands/fuzz.ts";
+import { differential } from "./commands/differential.ts";
 import { hostvm } from "./commands/hostvm.ts";
 import { inspect } from "./commands/inspect.ts";
 import { microvm } from "./commands/microvm.ts";
@@ -35,6 +36,7 @@ const COMMANDS: readonly Command[] = [
   probe,
   bench,
   fuzz,
+  differential,
   hostvm,
   passthrough,
   assigned,

@@ -59,6 +59,7 @@ Deno.test("vsmmu COMMAND --help lists every flag, whatever else is given", async
     minimise: ["--out PATH", "--device MODULE"],
     probe: ["--files-only", "--sysroot DIR", "--json"],
     fuzz: ["--seed N", "--steps N", "--case FILE", "--json"],
+    differential: ["--seed N", "--count N", "--only STEPS", "--ours WHERE", "--json"],
     bench: [
       "--core",
       "--storage",
@@ -93,6 +94,9 @@ Deno.test("vsmmu refuses a wrong command line in one line, before it does anythi
     ["microvm --append --quiet", "Cannot use --append: it needs a value, WORDS"],
     ["microvm --disk", "Cannot use --disk: it needs a value, PATH"],
     ["microvm --json=yes", "Cannot use --json with a value"],
+    ["differential --ours here", "Cannot use --ours here: it is qemu or process"],
+    ["differential --only 3-1", "Cannot use --only 3-1: it is numbers of steps, such as 0-3,7"],
+    ["differential --only 1 --count 2", "Cannot use --only with --count: it is for one"],
     ["microvm --colour", "Cannot use --colour: no such flag"],
     ["microvm --toString", "Cannot use --toString: no such flag"],
     ["microvm disk.img", 'Cannot use "disk.img"'],

@@ -28,6 +28,24 @@ Deno.test("Qtest gives each of several commands its own answer", async () => {
   await qtest.close();
 });
 
+Deno.test("Qtest.batch() has commands done in order, and says which one was refused", async () => {
+  const answers: Record<string, string> = { "readl 0x4": "OK 0x4", "writeq 0x8 0x1": "OK" };
+  await using server = new LineServer({ answer: (line) => [answers[line] ?? "FAIL Unknown"] });
+  const qtest = await Qtest.connect(server.path, soon);
+  const commands = ["readl 0x4", "writeq 0x8 0x1", "readl 0x4"];
+  assertEquals(await qtest.batch(commands), ["0x4", "", "0x4"]);
+  assertEquals(await qtest.batch([]), []);
+  assertEquals(server.received, commands);
+  await assertRejects(
+    () => qtest.batch(["readl 0x4", "leap 1"]),
+    Error,
+    'Cannot leap 1 through qtest: QEMU answered "FAIL Unknown"',
+  );
+  assertEquals(await qtest.batch(["readl 0x4"]), ["0x4"]);
+  await qtest.close();
+  await assertRejects(() => qtest.batch(["readl 0x4"]), Error, "the connection is closed");
+});
+
 Deno.test("Qtest passes over interrupts that QEMU reports", async () => {
   await using server = new LineServer({ answer: () => ["IRQ raise 3", "OK 0x7", "IRQ lower 3"] });
   const qtest = await Qtest.connect(server.path, soon);

@@ -106,6 +106,21 @@ export async function provision(options: ProvisionOptions = {}): Promise<Provisi
   };
 }
 
+/** QEMU alone, as `provision` finds or makes it. Throws an {@link EnvironmentError}, or the signal's reason. */
+export async function provisionQemu(options: ProvisionOptions = {}): Promise<Qemu> {
+  const { qemu, signal, verify, refresh } = options;
+  if (qemu !== undefined) return await checkQemu(machineTool(qemu), signal);
+  const architecture = options.architecture ?? hostArchitecture();
+  using cache = await Cache.open(options.cacheDir ?? defaultCachePath(), {
+    progress: options.progress ?? (() => {}),
+    signal,
+    verify,
+    refresh,
+  });
+  const root = await toolsRoot(cache, new Packages(cache, options.archive), architecture);
+  return await checkQemu(rootQemuTool(`${root.path}/root`, architecture), signal);
+}
+
 /** A private copy of the disk for one run, below the cache; nothing spoils the pristine image. */
 export async function workingDisk({ cacheDir, disk }: Provisioned): Promise<WorkingDisk> {
   return await WorkingDisk.copy(disk.path, `${cacheDir}/runs`);

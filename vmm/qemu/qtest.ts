@@ -50,6 +50,37 @@ export class Qtest {
     await this.#command(`writel ${hex(gpa)} ${hex(value)}`);
   }
 
+  /**
+   * Has QEMU do commands of its protocol in order, sent in one piece; returns what it said to each after `OK`. Throws an
+   * `EnvironmentError` when it refuses one, or does not answer in time.
+   */
+  async batch(commands: readonly string[]): Promise<string[]> {
+    if (commands.length === 0) return [];
+    if (this.#isClosed) {
+      throw new EnvironmentError(`Cannot ${commands[0]} through qtest: the connection is closed`);
+    }
+    const answers: string[] = [];
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const take = (answer: string): void => {
+      answers.push(answer);
+      if (answers.length === commands.length) resolve();
+    };
+    for (let i = 0; i < commands.length; i++) this.#waiters.push({ resolve: take, reject });
+    try {
+      await Promise.all([deadline(promise, ANSWER_MS), this.#socket.send(commands.join("\n"))]);
+    } catch (error) {
+      promise.catch(() => {});
+      if (error instanceof DOMException) await this.close();
+      const at = commands[Math.min(answers.length, commands.length - 1)];
+      throw new EnvironmentError(`Cannot ${at} through qtest: ${reason(error)}`);
+    }
+    return answers.map((answer, i) => {
+      const [status, ...values] = answer.split(" ");
+      if (status === "OK") return values.join(" ");
+      throw new EnvironmentError(`Cannot ${commands[i]} through qtest: QEMU answered "${answer}"`);
+    });
+  }
+
   /** Closes the socket; commands under way fail. Safe to repeat. */
   async close(): Promise<void> {
     this.#isClosed = true;

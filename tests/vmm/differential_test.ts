@@ -1,0 +1,91 @@
+import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import { campaign, stale } from "../../vmm/differential/campaign.ts";
+import { compare } from "../../vmm/differential/comparison.ts";
+import { DEVIATIONS } from "../../vmm/differential/deviations.ts";
+import { generate } from "../../vmm/differential/generate.ts";
+import { cutTo, parseRanges, rangesText } from "../../vmm/differential/minimise.ts";
+import { OwnSubject } from "../../vmm/differential/own_subject.ts";
+import { stepText } from "../../vmm/differential/program.ts";
+import { REWRITES } from "../../vmm/differential/rewrites.ts";
+import { run } from "../../vmm/differential/transcript.ts";
+import { BROKEN_DEVICES } from "../support/broken_devices.ts";
+
+const PROGRAMS = 60;
+/** What is left of a program says where to look. */
+const MOST_STEPS = 40;
+
+function textOf(seed: number): string {
+  return generate(seed).steps.map(stepText).join("\n");
+}
+
+Deno.test("a seed is one program, whatever was generated before", () => {
+  const seeds = Array.from({ length: 20 }, (_, i) => i);
+  const first = seeds.map(textOf);
+  // So often that the code is compiled meanwhile.
+  for (let seed = 100; seed < 700; seed++) generate(seed);
+  assertEquals(seeds.map(textOf), first);
+  assertEquals(new Set(first).size, seeds.length);
+});
+
+Deno.test("our device does what our device does, in every program, and nothing needs to be explained", async () => {
+  const sides = { theirs: new OwnSubject(), ours: new OwnSubject() };
+  const result = await campaign({ sides, seed: 1, count: PROGRAMS, most: 1 });
+  assertEquals(result.differences, []);
+  assertEquals([...result.deviations], []);
+  assertEquals(result.compared, result.steps);
+  assertEquals(stale(result).length, REWRITES.length + DEVIATIONS.length);
+});
+
+Deno.test("programs make transfers that succeed and transfers that fail, with events of all kinds", async () => {
+  const subject = new OwnSubject();
+  const numbers = new Map<number, number>();
+  let done = 0;
+  for (let seed = 1; seed <= 4 * PROGRAMS; seed++) {
+    for (const { events, values } of (await run(generate(seed), subject)).seen) {
+      if (values["result"] === 0) done++;
+      for (const [word] of events) numbers.set(word & 0xff, (numbers.get(word & 0xff) ?? 0) + 1);
+    }
+  }
+  assert(done > PROGRAMS, `${done} writes were done`);
+  const all = [0x02, 0x03, 0x04, 0x09, 0x0a, 0x0b, 0x10, 0x11, 0x12, 0x13];
+  assertEquals(all.filter((number) => !numbers.has(number)), [], "never recorded");
+});
+
+Deno.test("a device with a mistake is found, and what is left of the program finds it again", async (t) => {
+  for (const [mistake, make] of Object.entries(BROKEN_DEVICES)) {
+    await t.step(mistake, async () => {
+      const sides = { theirs: new OwnSubject(), ours: new OwnSubject(make) };
+      const result = await campaign({ sides, seed: 1, count: 8 * PROGRAMS, most: 1 });
+      assertEquals(result.differences.length, 1);
+      const [{ program, kept }] = result.differences;
+      assert(kept.length <= MOST_STEPS, `${kept.length} steps are left`);
+      const again = cutTo(generate(program.seed), parseRanges(rangesText(kept))!);
+      assertEquals(again.steps, program.steps);
+      const ours = await run(again, sides.ours);
+      assertNotEquals(compare(again, await run(again, sides.theirs), ours).difference, undefined);
+    });
+  }
+});
+
+Deno.test("every deviation has a name of its own, a reason and a section", () => {
+  const all = [...REWRITES, ...DEVIATIONS];
+  assertEquals(new Set(all.map(({ name }) => name)).size, all.length);
+  for (const { name, reason, section } of all) {
+    assert(reason.length > 10 && section.length > 3, name);
+  }
+});
+
+Deno.test("steps are written as ranges, and read as such", () => {
+  const cases: [numbers: number[], text: string][] = [
+    [[0], "0"],
+    [[0, 1, 2, 3, 7], "0-3,7"],
+    [[4, 6, 8, 9], "4,6,8-9"],
+  ];
+  for (const [numbers, text] of cases) {
+    assertEquals(rangesText(numbers), text);
+    assertEquals(parseRanges(text), numbers);
+  }
+  for (const text of ["", "a", "3-1", "1,,2", "-1", "1-", "99999999"]) {
+    assertEquals(parseRanges(text), undefined, text);
+  }
+});
