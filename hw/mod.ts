@@ -39,7 +39,7 @@ export type {
   ContextCacheSnapshot,
   ContextSnapshot,
 } from "./smmuv3/configuration/context_cache.ts";
-export { type EndpointPort, PageResponse } from "./smmuv3/endpoint_port.ts";
+export { type EndpointPort, type PageRequestKind, PageResponse } from "./smmuv3/endpoint_port.ts";
 export { Access, Termination } from "./smmuv3/fault.ts";
 export { DEFAULT_FEATURES, type Features, features } from "./smmuv3/features.ts";
 export { type HostIommu, StreamUse } from "./smmuv3/host_iommu.ts";
