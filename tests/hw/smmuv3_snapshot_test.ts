@@ -82,7 +82,7 @@ Deno.test("a fresh device that restores a snapshot goes on as the one it was tak
   const random = new Random();
   const [kept, renewed] = [guest(), guest()];
   for (let i = 0; i < 3_000; i++) {
-    if (random.chance(0.3)) renew(renewed);
+    if (random.chance(0.03)) renew(renewed);
     // Tables change without a word, so what is cached shows.
     if (random.chance(0.02)) {
       const gpa = random.of([STRTAB + 2 * 64, CDS + 36 * 64, CDS + 0x1000, CDS + 0x1040]);
