@@ -3,7 +3,7 @@
  * @module
  */
 import { assertEquals } from "@std/assert";
-import { PageResponse } from "../../hw/smmuv3/endpoint_port.ts";
+import { type PageRequestKind, PageResponse } from "../../hw/smmuv3/endpoint_port.ts";
 import { SmmuV3 } from "../../hw/smmuv3/smmuv3.ts";
 import { GuestRam } from "../../hw/guest_memory.ts";
 import { CountingLine } from "../support/guest.ts";
@@ -21,7 +21,16 @@ const MSI_ABORTED = 1 << 6;
 
 type Answer = [streamId: number, substreamId: number, group: number, response: number];
 
-function machine(features: Record<string, unknown> = { ats: true, pri: true }) {
+interface Machine {
+  memory: DataView;
+  answers: Answer[];
+  messages: number[];
+  priq: CountingLine;
+  make: () => SmmuV3;
+  smmu: SmmuV3;
+}
+
+function machine(features: Record<string, unknown> = { ats: true, pri: true }): Machine {
   const ram = new GuestRam();
   const memory = new DataView(new ArrayBuffer(0x2000));
   ram.map(RAM, memory.buffer as ArrayBuffer);
@@ -39,7 +48,7 @@ function machine(features: Record<string, unknown> = { ats: true, pri: true }) {
   return { memory, answers, messages, priq, make, smmu: make() };
 }
 
-function kindOf(bits: number) {
+function kindOf(bits: number): PageRequestKind {
   const has = (bit: number): boolean => ((bits >>> bit) & 1) === 1;
   return { privileged: has(0), execute: has(1), read: has(2), write: has(3), last: has(4) };
 }
