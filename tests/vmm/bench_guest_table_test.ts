@@ -15,7 +15,7 @@ function map(mapping: Mapping, mapUs: number, unmapUs: number): GuestEvent {
   return { kind: "map", atSeconds: 1, ...mapping, mapUs, unmapUs };
 }
 
-function transfer(direction: "read" | "write", seconds: number): GuestEvent {
+function transfer(direction: "read" | "receive", seconds: number): GuestEvent {
   return { kind: "bench", atSeconds: 1, direction, bytes: 0x40_0000, seconds };
 }
 
@@ -33,7 +33,7 @@ const TABLE = guestTable(COLUMNS, [
     map(ONE, 3, 8),
     transfer("read", 0.5),
   ],
-  [map(ONE, 4, 110), transfer("read", 2), transfer("read", 1)],
+  [map(ONE, 4, 110), transfer("read", 2), transfer("read", 1), transfer("receive", 4)],
   [{ kind: "kernel", atSeconds: 1, release: "7.3" }, map(ONE, 2, 15)],
 ], MAPPINGS);
 
@@ -44,7 +44,7 @@ Deno.test("guestTable() has the median of each column, and nothing where nothing
     { name: "map 16 scattered pages, 2 threads", unit: "µs", values: [7, undefined, undefined] },
     { name: "unmap 16 scattered pages, 2 threads", unit: "µs", values: [8, undefined, undefined] },
     { name: "disk, sequential read", unit: "MiB/s", values: [8, 3, undefined] },
-    { name: "disk, sequential write", unit: "MiB/s", values: [undefined, undefined, undefined] },
+    { name: "network, received", unit: "MiB/s", values: [undefined, 1, undefined] },
   ]);
 });
 
@@ -65,6 +65,6 @@ Deno.test("tableLines() shows ratios beside all but the first column", () => {
     "map 16 scattered pages, 2 threads | µs | 7.0 | - | -",
     "unmap 16 scattered pages, 2 threads µs | 8.0 | - | -",
     "disk, sequential read | MiB/s | 8.0 | 3.0 | 0.38 | -",
-    "disk, sequential write | MiB/s | - | - | -",
+    "network, received | MiB/s | - | 1.0 | -",
   ]);
 });

@@ -10,7 +10,6 @@ import {
   checkNesting,
   checkNvme,
 } from "../../vmm/passthrough/checks.ts";
-import { compareTransfers } from "../../vmm/passthrough/comparison.ts";
 import { GuestConsole, type GuestEvent } from "../../vmm/provision/guest_console.ts";
 import { Counters } from "../../vmm/counters.ts";
 
@@ -94,15 +93,4 @@ Deno.test("guest RAM that is mapped more than once is no nested translation", ()
   assertEquals(broken(), 1);
   counters.iommufdCall("IOMMU_HWPT_INVALIDATE", 5, 0);
   assertEquals(broken(), 2);
-});
-
-Deno.test("transfers are compared with those of the same direction and size", () => {
-  const ours = [
-    { direction: "receive", bytes: 2 ** 20, seconds: 2 },
-    { direction: "send", bytes: 2 ** 20, seconds: 1 },
-  ];
-  const peers = [{ direction: "receive", bytes: 2 ** 20, seconds: 1 }];
-  assertEquals(compareTransfers(ours, peers), [
-    { direction: "receive", ours: 0.5, peers: 1, ratio: 0.5 },
-  ]);
 });

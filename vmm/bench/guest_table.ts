@@ -35,6 +35,14 @@ export interface GuestTable {
   readonly aims: readonly Measure[];
 }
 
+/** The names of transfers, by their direction. */
+const TRANSFERS: Readonly<Record<string, string>> = {
+  read: "disk, sequential read",
+  write: "disk, sequential write",
+  receive: "network, received",
+  send: "network, sent",
+};
+
 /** A table of what guests said in all their runs, column by column. */
 export function guestTable(
   columns: readonly Column[],
@@ -50,9 +58,13 @@ export function guestTable(
     unit,
     values: said.map((events) => medianOf(of(events))),
   });
-  const disk = ["read", "write"].map((direction) =>
+  const all = said.flatMap((events) => transfersOf(events));
+  const directions = Object.keys(TRANSFERS).filter((direction) =>
+    all.some((transfer) => transfer.direction === direction)
+  );
+  const transfers = directions.map((direction) =>
     row(
-      `disk, sequential ${direction}`,
+      TRANSFERS[direction],
       "MiB/s",
       (events) =>
         transfersOf(events).filter((transfer) => transfer.direction === direction)
@@ -75,7 +87,7 @@ export function guestTable(
   );
   return {
     columns: columns.map(({ name }) => name),
-    rows: [...mappings.flatMap((_, i) => [maps[i], unmaps[i]]), ...disk],
+    rows: [...mappings.flatMap((_, i) => [maps[i], unmaps[i]]), ...transfers],
     // With one thread nothing waits for anything else.
     aims: unmaps.filter((_, i) => mappings[i].threads === 1).flatMap((row) => aimsOf(row, columns)),
   };

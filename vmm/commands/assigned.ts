@@ -2,9 +2,10 @@
  * `vsmmu assigned`: a guest that gets functions of this Arm host, and what came of it.
  * @module
  */
+import { guestTable, type Mapping, tableLines } from "../bench/guest_table.ts";
+import { FAULT_IOVA } from "../guest_command_line.ts";
 import { runMicrovm } from "../microvm.ts";
 import { runAccelerated } from "../passthrough/accelerated_guest.ts";
-import { compareTransfers, comparisonLines } from "../passthrough/comparison.ts";
 import {
   type CardExpectations,
   checkCard,
@@ -15,14 +16,13 @@ import {
 import { findFunctions, FUNCTION_CLASS, type FunctionKind } from "../passthrough/host_functions.ts";
 import { Peer } from "../passthrough/peer.ts";
 import { pseudoRandomBytes } from "../provision/disk.ts";
+import type { GuestEvent } from "../provision/guest_console.ts";
 import { provision } from "../provision/provision.ts";
-import { endpointPlaces, type Place } from "../machine_plan.ts";
+import { endpointPlaces, type Place, type RegisterChoice } from "../machine_plan.ts";
 import { resultLines } from "../report.ts";
-import { type Transfer, transfersOf } from "../transfers.ts";
 import { hostDevice } from "../vfio/host_device.ts";
 import { type Command, EXIT, type Flag, type Io, UsageError, type Values } from "./command.ts";
 import type { PasidChoice } from "../vfio/pasid_choice.ts";
-import type { RegisterChoice } from "../machine_plan.ts";
 import {
   HUGE_PAGES_FLAG,
   PARTS_FLAGS,
@@ -35,12 +35,16 @@ import {
 } from "./machine_flags.ts";
 import { RECORD_FLAGS, recordingOf } from "./record_flags.ts";
 
-const FAULT_IOVA = 0x1234_5678_0000n;
 const SEED = 0x7c9;
 /** The disk and the DMA test device. */
 const EMULATED = 2;
 const MEMORY_MIB = 768;
 const LONGEST_S = 86_400;
+
+/** DMA mappings that --compare measures. */
+const COMPARED: readonly Mapping[] = [1, 4].flatMap((threads) =>
+  [1, 64].map((pages) => ({ threads, pages, isScattered: false }))
+);
 
 /** What the guest gets, and does with it. */
 export const WORK_FLAGS: Readonly<Record<string, Flag>> = {
@@ -57,7 +61,8 @@ export const WORK_FLAGS: Readonly<Record<string, Flag>> = {
   ...PASID_FLAG,
   ...REGISTERS_FLAG,
   compare: {
-    help: "Afterwards QEMU's own accelerated SMMUv3 does the same TCP work, and both are compared",
+    help:
+      "Afterwards QEMU's own accelerated SMMUv3 does the same, and Linux's benchmark of DMA mappings compares both",
   },
   flr: { help: "The NVMe disk is reset by a Function Level Reset while it reads" },
   reboot: { help: "The guest reboots when it is done, and uses the card once more" },
@@ -146,13 +151,16 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const configPath = values.text("config");
   const config = new Uint8Array(4096);
   const hasNvme = kinds.includes("nvme");
-  const netWords = `iommu.strict=1 vsmmu.net=${guestIp},${peerIp},${sends},${takes}`;
+  const maps = COMPARED.map(({ threads, pages }) => `${threads}:${pages}:0`).join(",");
+  const words =
+    `iommu.strict=1 vsmmu.net=${guestIp},${peerIp},${sends},${takes} vsmmu.maps=${maps}`;
+  const said: GuestEvent[] = [];
   const result = await runMicrovm({
     parts: partsOf(values),
     cpuCount,
     memoryMiB: MEMORY_MIB,
     hugePages: values.on("huge-pages"),
-    append: `${netWords} ` +
+    append: `${words} ` +
       `vsmmu.iova=0x${FAULT_IOVA.toString(16)} vsmmu.nvme=${mib} vsmmu.config=${first}`,
     actions: [
       ...(disk ? ["disk"] : []),
@@ -162,6 +170,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
       ...(reboot ? ["reboot", ...(card ? ["net"] : [])] : []),
       ...(configPath === undefined ? [] : ["config"]),
       ...(card && fault ? ["netfault"] : []),
+      ...(card && work.compare ? ["maps"] : []),
     ],
     benchMiB: 8,
     interrupts: "msix",
@@ -171,6 +180,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
     pasid,
     registers,
     judge: (events, summary) => {
+      said.push(...events);
       for (const event of events) {
         if (event.kind === "config") config.set(event.bytes, event.offset);
       }
@@ -198,20 +208,22 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   if (configPath !== undefined) await Deno.writeTextFile(configPath, hexDump(first, config));
   if (work.compare && card !== undefined) {
     const { address } = hostDevice(assign[kinds.indexOf("vf")]);
-    const peers = await runPeer(values, io, { work, commandLine: netWords, address });
-    const compared = compareTransfers(result.transfers, peers);
-    for (const line of comparisonLines(compared)) io.out(line);
+    const peers = await runPeer(values, io, { work, commandLine: words, address });
+    const columns = [{ name: "QEMU's own SMMU" }, { name: "ours" }];
+    const compared = guestTable(columns, [peers, said], COMPARED);
+    io.out("");
+    for (const line of tableLines(compared)) io.out(line);
     await keep({ ...result, compared });
   }
   return result.ok ? EXIT.ok : EXIT.failed;
 }
 
-/** The same work under QEMU's own SMMUv3; returns what its guest measured. */
+/** The same work under QEMU's own accelerated SMMUv3; returns what its guest said. */
 async function runPeer(
   values: Values,
   io: Io,
   { work, commandLine, address }: { work: Work; commandLine: string; address: string },
-): Promise<Transfer[]> {
+): Promise<GuestEvent[]> {
   const firmwarePath = values.text("firmware");
   if (firmwarePath === undefined) {
     throw new UsageError("Cannot use --compare without --firmware: QEMU's own SMMUv3 wants ACPI");
@@ -219,12 +231,12 @@ async function runPeer(
   const { signal, note } = io;
   const parts = await provision({ ...partsOf(values), progress: note, signal });
   note(`Starting QEMU ${parts.qemu.version} with its own SMMUv3 and ${address}`);
-  const events = await runAccelerated({
+  return await runAccelerated({
     qemu: parts.qemu.tool,
     firmwarePath,
     kernelPath: parts.kernel.path,
     initrdPath: parts.initrd,
-    commandLine: `console=ttyAMA0 vsmmu.run=net ${commandLine}`,
+    commandLine: `console=ttyAMA0 vsmmu.run=net,maps ${commandLine}`,
     cpuCount: work.cpuCount,
     memoryMiB: MEMORY_MIB,
     hugePages: values.on("huge-pages"),
@@ -233,7 +245,6 @@ async function runPeer(
     console: note,
     signal,
   });
-  return transfersOf(events);
 }
 
 function cardOf(

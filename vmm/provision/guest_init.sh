@@ -172,14 +172,16 @@ bench() { # Direct, in large blocks of huge pages: the way of DMA, not the guest
 
 le32() { printf '\\x%02x\\x%02x\\x%02x\\x%02x' $(($1 & 255)) $(($1 >> 8 & 255)) $(($1 >> 16 & 255)) $(($1 >> 24 & 255)); }
 
-maps() { # Linux's own benchmark of DMA mappings, by the DMA test device: threads:pages:scattered for each measurement.
-  [ "$dma" ] || fail "No DMA test device 1b36:0005 on the PCI bus"
+maps() { # Linux's own benchmark of DMA mappings, by the network card or else the DMA test device: threads:pages:scattered.
+  mapper=$dma
+  [ -e /sys/class/net/eth0/device ] && mapper=/sys/bus/pci/devices/$(basename $(readlink -f /sys/class/net/eth0/device))
+  [ "$mapper" ] || fail "No network card and no DMA test device 1b36:0005 on the PCI bus"
   bench=/sys/kernel/debug/dma_map_benchmark
-  [ -e $dma/driver ] && echo ${dma##*/} > $dma/driver/unbind
-  echo dma_map_benchmark > $dma/driver_override
-  echo ${dma##*/} > /sys/bus/pci/drivers_probe
+  [ -e $mapper/driver ] && echo ${mapper##*/} > $mapper/driver/unbind
+  echo dma_map_benchmark > $mapper/driver_override
+  echo ${mapper##*/} > /sys/bus/pci/drivers_probe
   [ -e $bench ] || fail "The kernel has no dma_map_benchmark"
-  say "maps $(cat $dma/iommu_group/type 2>/dev/null || echo none)"
+  say "maps $(cat $mapper/iommu_group/type 2>/dev/null || echo none)"
   for each in $(setting maps 1:1:0 | tr , ' '); do
     IFS=: read threads pages scattered <<END
 $each
