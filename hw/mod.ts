@@ -39,7 +39,7 @@ export type {
   ContextCacheSnapshot,
   ContextSnapshot,
 } from "./smmuv3/configuration/context_cache.ts";
-export { type EndpointPort, PageResponse } from "./smmuv3/endpoint_port.ts";
+export { type EndpointPort, type PageRequestKind, PageResponse } from "./smmuv3/endpoint_port.ts";
 export { Access, Termination } from "./smmuv3/fault.ts";
 export { DEFAULT_FEATURES, type Features, features } from "./smmuv3/features.ts";
 export { type HostIommu, StreamUse } from "./smmuv3/host_iommu.ts";
@@ -50,3 +50,4 @@ export { SmmuV3, type SmmuV3Options, type SmmuV3Snapshot } from "./smmuv3/smmuv3
 export type { DomainList } from "./smmuv3/translation/domains.ts";
 export type { TlbSnapshot } from "./smmuv3/translation/tlb_snapshot.ts";
 export type { Translator } from "./smmuv3/translation/translate.ts";
+export type { EventQueueSnapshot } from "./smmuv3/queues/event_queue.ts";

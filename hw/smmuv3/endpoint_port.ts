@@ -17,8 +17,25 @@ export interface EndpointPort {
     hi: number,
     log2pages: number,
   ): boolean;
-  /** CMD_PRI_RESP: a group of page requests of a substream, or of requests without one (-1), is answered. */
+  /**
+   * CMD_PRI_RESP, or an answer of the SMMU itself: a group of page requests of a substream, or of requests without one
+   * (-1), is answered.
+   */
   respond(streamId: number, substreamId: number, group: number, response: number): void;
+}
+
+/** What a page request asks for. PCI Express 10.4.1 Page Request Message. */
+export interface PageRequestKind {
+  /** To read. */
+  readonly read: boolean;
+  /** To write. */
+  readonly write: boolean;
+  /** To execute; only with a substream. */
+  readonly execute: boolean;
+  /** In privileged mode; only with a substream. */
+  readonly privileged: boolean;
+  /** The last of its group. With a substream, and neither to read nor to write: the Stop Marker. */
+  readonly last: boolean;
 }
 
 /** Answers to page requests. §4.6.1 CMD_PRI_RESP.Resp */

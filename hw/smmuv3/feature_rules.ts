@@ -10,6 +10,7 @@ const LIMITS: Partial<Record<keyof Features, readonly [low: number, high: number
   ssidSize: [0, 20],
   log2CommandQueue: [0, 19],
   log2EventQueue: [0, 19],
+  log2PageRequestQueue: [0, 19],
   httu: [0, 2],
   stallModel: [0, 2],
   stallMax: [0, 1024],

@@ -16,6 +16,8 @@ export interface Features {
   readonly log2CommandQueue: number;
   /** Largest event queue, as log2 of its entries, 0 to 19. IDR1.EVENTQS */
   readonly log2EventQueue: number;
+  /** Largest PRI queue, as log2 of its entries, 0 to 19; means nothing without `pri`. IDR1.PRIQS */
+  readonly log2PageRequestQueue: number;
   /** Two-level stream tables. IDR0.ST_LEVEL */
   readonly twoLevelStreamTable: boolean;
   /** ASIDs of 16 bits instead of 8. IDR0.ASID16 */
@@ -65,6 +67,7 @@ export const DEFAULT_FEATURES: Features = {
   oas: 48,
   log2CommandQueue: 10,
   log2EventQueue: 10,
+  log2PageRequestQueue: 10,
   twoLevelStreamTable: true,
   asid16: true,
   msi: true,

@@ -34,11 +34,13 @@ export function identify(words: Uint32Array, chosen: Features): void {
   const idr1 = view(REG.IDR1);
   set(idr1, IDR1.SIDSIZE, chosen.sidSize);
   set(idr1, IDR1.SSIDSIZE, chosen.ssidSize);
+  set(idr1, IDR1.PRIQS, chosen.pri ? chosen.log2PageRequestQueue : 0);
   set(idr1, IDR1.EVENTQS, chosen.log2EventQueue);
   set(idr1, IDR1.CMDQS, chosen.log2CommandQueue);
   const idr3 = view(REG.IDR3);
   set(idr3, IDR3.HAD, 1);
   set(idr3, IDR3.XNX, Number(chosen.xnx));
+  set(idr3, IDR3.PPS, Number(chosen.pri));
   set(idr3, IDR3.FWB, 1); // required of an SMMUv3.2, also without stage 2
   set(idr3, IDR3.STT, 1);
   set(idr3, IDR3.RIL, Number(chosen.rangeInvalidation));

@@ -8,12 +8,14 @@ import type { GuestMemory } from "../guest_memory.ts";
 import type { Features } from "./features.ts";
 import type { Observer } from "./observer.ts";
 import type { RegisterFile } from "./register_file.ts";
-import { IRQ_CFG0, IRQ_CTRL, REG } from "./spec/registers.ts";
+import { IRQ_CFG0, IRQ_CTRL, REG, type Register } from "./spec/registers.ts";
 
 /** The wired interrupts; lines that a machine does not have may be left out. */
 export interface InterruptLines {
   /** Event queue not empty. */
   readonly eventq?: IrqLine;
+  /** PRI queue not empty, or the last of a group in it. */
+  readonly priq?: IrqLine;
   /** Global error. */
   readonly gerror?: IrqLine;
   /** CMD_SYNC with CS=SIG_IRQ complete. */
@@ -52,6 +54,12 @@ export class Interrupts {
     return this.#raise("eventq", REG.EVENTQ_IRQ_CFG0, REG.EVENTQ_IRQ_CFG1, this.#lines.eventq);
   }
 
+  /** The PRI queue has something to tell. Returns false when the message was aborted. */
+  priq(): boolean {
+    if (get(this.#registers.view(REG.IRQ_CTRL), IRQ_CTRL.PRIQ_IRQEN) === 0) return true;
+    return this.#raise("priq", REG.PRIQ_IRQ_CFG0, REG.PRIQ_IRQ_CFG1, this.#lines.priq);
+  }
+
   /** A global error became active. Returns false when the message was aborted. */
   gerror(): boolean {
     if (get(this.#registers.view(REG.IRQ_CTRL), IRQ_CTRL.GERROR_IRQEN) === 0) return true;
@@ -79,8 +87,8 @@ export class Interrupts {
 
   #raise(
     source: string,
-    cfg0: typeof REG.EVENTQ_IRQ_CFG0 | typeof REG.GERROR_IRQ_CFG0,
-    cfg1: typeof REG.EVENTQ_IRQ_CFG1 | typeof REG.GERROR_IRQ_CFG1,
+    cfg0: Register,
+    cfg1: Register,
     line: IrqLine | undefined,
   ): boolean {
     const gpa = this.#features.msi ? getAddress(this.#registers.view(cfg0), IRQ_CFG0.ADDR) : 0;

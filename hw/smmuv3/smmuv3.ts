@@ -16,14 +16,16 @@
  * @module
  */
 import { get, maskOf } from "../bits.ts";
-import type { DmaPort, MmioDevice, MsiPort, StallableDmaPort } from "../device.ts";
+import type { DmaPort, MmioDevice, MsiPort, Requester, StallableDmaPort } from "../device.ts";
 import type { GuestMemory } from "../guest_memory.ts";
 import { CommandQueue } from "./queues/command_queue.ts";
 import type { CommandTarget } from "./queues/command.ts";
 import { TranslatedDma } from "./dma.ts";
-import type { EndpointPort } from "./endpoint_port.ts";
+import type { EndpointPort, PageRequestKind } from "./endpoint_port.ts";
 import { EventReminder } from "./event_reminder.ts";
-import { EventQueue, Recorded } from "./queues/event_queue.ts";
+import { PageRequestQueue } from "./queues/page_request_queue.ts";
+import { PageRequests } from "./page_requests.ts";
+import { EventQueue, type EventQueueSnapshot, Recorded } from "./queues/event_queue.ts";
 import { Fault } from "./fault.ts";
 import { type Features, features } from "./features.ts";
 import { GlobalErrors } from "./global_errors.ts";
@@ -67,7 +69,7 @@ export interface SmmuV3Options {
   readonly log2tlbSets?: number;
 }
 
-const SNAPSHOT_VERSION = 2;
+const SNAPSHOT_VERSION = 3;
 
 /** The state of a device as a plain value; see `SmmuV3.snapshot`. */
 export interface SmmuV3Snapshot {
@@ -79,6 +81,10 @@ export interface SmmuV3Snapshot {
   readonly tlb: TlbSnapshot;
   /** Cached configuration. */
   readonly contexts: ContextCacheSnapshot;
+  /** The record that the next event may be merged with. */
+  readonly events: EventQueueSnapshot;
+  /** Whether the next CMD_SYNC is to say that an endpoint did not answer. */
+  readonly unanswered: boolean;
   /** Where registers are memory: since which index software was not told of events. */
   readonly untold?: number;
 }
@@ -102,6 +108,7 @@ export class SmmuV3 implements MmioDevice {
   readonly #reminder: EventReminder | undefined;
   readonly #commands: CommandQueue;
   readonly #events: EventQueue;
+  readonly #pageRequests: PageRequests;
   readonly #interrupts: Interrupts;
   readonly #errors: GlobalErrors;
   readonly #stalls: Stalls;
@@ -128,6 +135,12 @@ export class SmmuV3 implements MmioDevice {
     );
     this.#errors = new GlobalErrors(registers, this.#interrupts);
     this.#events = new EventQueue(registers, memory, this.features);
+    this.#pageRequests = new PageRequests(
+      new PageRequestQueue(registers, memory, this.features),
+      this.#errors,
+      this.#interrupts,
+      options.endpoints,
+    );
     this.#stalls = new Stalls(this.features, (fault) => this.#recordStall(fault));
     this.translator = new Translator(
       registers,
@@ -167,6 +180,20 @@ export class SmmuV3 implements MmioDevice {
   }
 
   /**
+   * An endpoint asks for the page at [hi:lo], as one of a group (PRGIndex, 0 to 511). What cannot be queued is answered
+   * through the `EndpointPort` at once, as §8.1 and §8.2 say; Stop Markers never are.
+   */
+  requestPage(
+    requester: Requester,
+    lo: number,
+    hi: number,
+    group: number,
+    kind: PageRequestKind,
+  ): void {
+    this.#pageRequests.ask(requester, lo, hi, group, kind);
+  }
+
+  /**
    * Its state between two operations as a plain value that JSON can hold: a fresh device of the same features that
    * restores it answers everything from then on as this one does. Guest memory is not part of it.
    */
@@ -176,6 +203,8 @@ export class SmmuV3 implements MmioDevice {
       registers: this.#registers.snapshot(),
       tlb: this.translator.tlb.snapshot(),
       contexts: this.translator.contexts.snapshot(),
+      events: this.#events.snapshot(),
+      unanswered: this.#commands.isUnanswered,
       ...(this.#reminder ? { untold: this.#reminder.since } : {}),
     };
   }
@@ -189,6 +218,8 @@ export class SmmuV3 implements MmioDevice {
     }
     this.translator.tlb.restore(snapshot.tlb);
     this.#registers.restore(snapshot.registers);
+    this.#events.restore(snapshot.events);
+    this.#commands.isUnanswered = snapshot.unanswered;
     this.#reminder?.told(snapshot.untold ?? 0);
     const { contexts, tlb } = this.translator;
     contexts.restore(snapshot.contexts, this.features, tlb.domains);

@@ -24,6 +24,8 @@ const SHORTER = new Set([
   "EVENTQ_BASE.ADDR",
   "GERROR_IRQ_CFG0.ADDR",
   "EVENTQ_IRQ_CFG0.ADDR",
+  "PRIQ_BASE.ADDR",
+  "PRIQ_IRQ_CFG0.ADDR",
   "CMD_SYNC.MSIAddress",
   "CD.TTB0",
   "CD.TTB1",
@@ -82,6 +84,11 @@ const LAYOUTS: readonly Layout[] = [
   { name: "CMDQ_CONS", ours: registers.CMDQ_CONS, theirs: fields.CMDQ_CONS },
   { name: "EVENTQ_PROD", ours: registers.EVENTQ_PROD, theirs: fields.EVENTQ_PROD },
   { name: "EVENTQ_CONS", ours: registers.EVENTQ_CONS, theirs: fields.EVENTQ_CONS },
+  { name: "PRIQ_BASE", ours: registers.QUEUE_BASE, theirs: fields.PRIQ_BASE, absent: "WA" },
+  { name: "PRIQ_IRQ_CFG0", ours: registers.IRQ_CFG0, theirs: fields.PRIQ_IRQ_CFG0 },
+  { name: "PRIQ_IRQ_CFG2", ours: registers.PRIQ_IRQ_CFG2, theirs: fields.PRIQ_IRQ_CFG2 },
+  { name: "PRIQ_PROD", ours: registers.PRIQ_PROD, theirs: fields.PRIQ_PROD },
+  { name: "PRIQ_CONS", ours: registers.PRIQ_CONS, theirs: fields.PRIQ_CONS },
   {
     name: "STE",
     ours: ste.STE,
@@ -189,7 +196,12 @@ Deno.test("each register is where the manual and other code have it", () => {
   for (const [name, { offset }] of Object.entries(registers.REG)) {
     assertEquals(offset, theirs[name], name);
   }
-  assertEquals(registers.PAGE0_ALIAS, { 0xa8: theirs.EVENTQ_PROD, 0xac: theirs.EVENTQ_CONS });
+  assertEquals(registers.PAGE0_ALIAS, {
+    0xa8: theirs.EVENTQ_PROD,
+    0xac: theirs.EVENTQ_CONS,
+    0xc8: theirs.PRIQ_PROD,
+    0xcc: theirs.PRIQ_CONS,
+  });
 });
 
 Deno.test("each opcode, event and error has the manual's number", () => {

@@ -130,3 +130,31 @@ Deno.test("a snapshot of another version or of a TLB of another size is refused"
   assertThrows(() => smmu.restore({ ...snapshot, tlb }), RangeError, "8 entries into one of 4");
   assertEquals(smmu.snapshot(), snapshot);
 });
+
+Deno.test("a CMD_ATC_INV that nobody answered fails the CMD_SYNC after the restoration", () => {
+  for (const renewed of [false, true]) {
+    const { memory, ram } = new Guest({ enabled: false });
+    const make = (): SmmuV3 =>
+      new SmmuV3({
+        memory: ram,
+        features: { ats: true },
+        endpoints: { invalidate: () => false, respond: () => {} },
+      });
+    let smmu = make();
+    memory.setBigUint64(CMDQ - 0x4000_0000, 0x40n, true);
+    memory.setBigUint64(CMDQ - 0x4000_0000 + 16, 0x46n, true);
+    smmu.write32(0x90, CMDQ | 2);
+    smmu.write32(0x20, 9);
+    smmu.write32(0x98, 1);
+    assertEquals(smmu.read32(0x9c), 1);
+    if (renewed) {
+      const snapshot = smmu.snapshot();
+      smmu = make();
+      smmu.restore(snapshot);
+    }
+    smmu.write32(0x98, 2);
+    assertEquals([smmu.read32(0x9c), smmu.read32(0x60)], [0x0300_0001, 1], `${renewed}`);
+    smmu.write32(0x64, 1);
+    assertEquals(smmu.read32(0x9c), 2);
+  }
+});

@@ -18,6 +18,9 @@ const ERR_SHIFT = 24;
 
 /** Consumes commands from guest memory. */
 export class CommandQueue {
+  /** Whether an endpoint did not answer a CMD_ATC_INV since the last CMD_SYNC. */
+  isUnanswered = false;
+
   readonly #registers: RegisterFile;
   readonly #base: Uint32Array;
   readonly #memory: GuestMemory;
@@ -26,8 +29,6 @@ export class CommandQueue {
   readonly #batch: HostBatch | undefined;
   readonly #observer: Observer | undefined;
   readonly #command = new Entry(COMMAND_SIZE);
-  /** Whether an endpoint did not answer a CMD_ATC_INV since the last CMD_SYNC. */
-  #isUnanswered = false;
 
   /** The queue that the registers describe, for commands that act on `target` and, by `batch`, on hardware. */
   constructor(
@@ -69,11 +70,11 @@ export class CommandQueue {
       const command = this.#decode(base + slotOf(cons, log2size) * COMMAND_SIZE);
       if (typeof command === "number") return this.#stop(cons, command);
       if (command.waits && !this.#settle()) return CERROR.ILL;
-      if (command.completes && this.#isUnanswered) {
-        this.#isUnanswered = false;
+      if (command.completes && this.isUnanswered) {
+        this.isUnanswered = false;
         return this.#stop(cons, CERROR.ATC_INV_SYNC);
       }
-      if (command.run(this.#target, words) === false) this.#isUnanswered = true;
+      if (command.run(this.#target, words) === false) this.isUnanswered = true;
       this.#observer?.command(words, CERROR.NONE);
       if (this.#reachesHardware(command)) {
         this.#batch!.add(words, cons);

@@ -28,6 +28,14 @@ export const Recorded = {
   Merged: 4,
 } as const;
 
+/** What an event queue knows besides its registers. */
+export interface EventQueueSnapshot {
+  /** The record that was written last. */
+  readonly last: readonly number[];
+  /** EVENTQ_PROD after it, or -1. */
+  readonly lastProd: number;
+}
+
 /** Writes event records to guest memory. */
 export class EventQueue {
   readonly #registers: RegisterFile;
@@ -86,6 +94,17 @@ export class EventQueue {
   /** Its entries, as log2. */
   get log2size(): number {
     return Math.min(get(this.#base, QUEUE_BASE.LOG2SIZE), this.#features.log2EventQueue);
+  }
+
+  /** What it knows, as a plain value. */
+  snapshot(): EventQueueSnapshot {
+    return { last: [...this.#last.words], lastProd: this.#lastProd };
+  }
+
+  /** Becomes what a snapshot says. */
+  restore({ last, lastProd }: EventQueueSnapshot): void {
+    this.#last.words.set(last);
+    this.#lastProd = lastProd;
   }
 
   /** §7.3.1: whether a record says what the last one says. */

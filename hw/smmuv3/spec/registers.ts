@@ -31,16 +31,16 @@ export const REG = {
   IDR5: ro(0x0014),
   IIDR: ro(0x0018),
   AIDR: ro(0x001c),
-  CR0: rw(0x0020, 0x0000_000d),
+  CR0: rw(0x0020, 0x0000_000f),
   CR0ACK: ro(0x0024),
   CR1: rw(0x0028, 0x0000_0fff),
   CR2: rw(0x002c, 0x0000_0007),
   STATUSR: ro(0x0040),
   GBPA: rw(0x0044, 0x801f_3f1f),
-  IRQ_CTRL: rw(0x0050, 0x0000_0005),
+  IRQ_CTRL: rw(0x0050, 0x0000_0007),
   IRQ_CTRLACK: ro(0x0054),
   GERROR: ro(0x0060),
-  GERRORN: rw(0x0064, 0x0000_01b5),
+  GERRORN: rw(0x0064, 0x0000_01fd),
   GERROR_IRQ_CFG0: rw(0x0068, 0xffff_fffc, 0x000f_ffff),
   GERROR_IRQ_CFG1: rw(0x0070, 0xffff_ffff),
   GERROR_IRQ_CFG2: rw(0x0074, 0x0000_003f),
@@ -53,14 +53,22 @@ export const REG = {
   EVENTQ_IRQ_CFG0: rw(0x00b0, 0xffff_fffc, 0x000f_ffff),
   EVENTQ_IRQ_CFG1: rw(0x00b8, 0xffff_ffff),
   EVENTQ_IRQ_CFG2: rw(0x00bc, 0x0000_003f),
+  PRIQ_BASE: rw(0x00c0, 0xffff_ffff, 0x400f_ffff),
+  PRIQ_IRQ_CFG0: rw(0x00d0, 0xffff_fffc, 0x000f_ffff),
+  PRIQ_IRQ_CFG1: rw(0x00d8, 0xffff_ffff),
+  PRIQ_IRQ_CFG2: rw(0x00dc, 0x8000_003f),
   EVENTQ_PROD: rw(0x1_00a8, 0x800f_ffff),
   EVENTQ_CONS: rw(0x1_00ac, 0x800f_ffff),
+  PRIQ_PROD: rw(0x1_00c8, 0x800f_ffff),
+  PRIQ_CONS: rw(0x1_00cc, 0x800f_ffff),
 } as const satisfies Record<string, Register>;
 
 /** Page 0 offsets that show the registers of page 1: software written for SMMUv3.0 models uses them. */
 export const PAGE0_ALIAS: Readonly<Record<number, number>> = {
   0x00a8: REG.EVENTQ_PROD.offset,
   0x00ac: REG.EVENTQ_CONS.offset,
+  0x00c8: REG.PRIQ_PROD.offset,
+  0x00cc: REG.PRIQ_CONS.offset,
 };
 
 /** §6.3.1 SMMU_IDR0. */
@@ -200,7 +208,7 @@ export const STRTAB_BASE_CFG = {
   FMT: bits(17, 16),
 } as const;
 
-/** SMMU_CMDQ_BASE and SMMU_EVENTQ_BASE. §6.3.26, §6.3.29. */
+/** SMMU_CMDQ_BASE, SMMU_EVENTQ_BASE and SMMU_PRIQ_BASE. §6.3.26, §6.3.29, §6.3.33. */
 export const QUEUE_BASE = { LOG2SIZE: bits(4, 0), ADDR: address(51, 5) } as const;
 
 /** §6.3.27 SMMU_CMDQ_PROD. */
@@ -214,6 +222,15 @@ export const EVENTQ_PROD = { WR: bits(19, 0), OVFLG: bits(31) } as const;
 
 /** §6.3.96 SMMU_EVENTQ_CONS. */
 export const EVENTQ_CONS = { RD: bits(19, 0), OVACKFLG: bits(31) } as const;
+
+/** §6.3.36 SMMU_PRIQ_IRQ_CFG2; with LO=1 software is told of the last request of each group only. */
+export const PRIQ_IRQ_CFG2 = { MemAttr: bits(3, 0), SH: bits(5, 4), LO: bits(31) } as const;
+
+/** §6.3.97 SMMU_PRIQ_PROD. */
+export const PRIQ_PROD = { WR: bits(19, 0), OVFLG: bits(31) } as const;
+
+/** §6.3.98 SMMU_PRIQ_CONS. */
+export const PRIQ_CONS = { RD: bits(19, 0), OVACKFLG: bits(31) } as const;
 
 /** Values of CMDQ_CONS.ERR. §7.1 Command queue errors. */
 export const CERROR = { NONE: 0, ILL: 1, ABT: 2, ATC_INV_SYNC: 3 } as const;
