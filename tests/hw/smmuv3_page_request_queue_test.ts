@@ -105,6 +105,7 @@ Deno.test("random requests, consumption, acknowledgements, errors and snapshots 
   const { memory, answers, priq, make, smmu: first } = machine();
   let smmu = first;
   const model = new Model();
+  smmu.write32(BASE, QUEUE | model.log2size);
   const seen = { overflow: 0, abort: 0, tell: 0 };
   for (let i = 0; i < 8_000; i++) {
     switch (random.below(12)) {
