@@ -10,7 +10,6 @@ import type { Kernel } from "./kernel.ts";
 import { sha256 } from "./manifest.ts";
 import type { Packages } from "./packages.ts";
 import type { HostTools } from "./qemu.ts";
-import { DMA_MAP_BENCHMARK, structIoctl } from "./struct_ioctl.ts";
 import { run } from "../tool.ts";
 
 /** Name of the initramfs inside its artefact. */
@@ -40,14 +39,14 @@ export async function initramfs(
 ): Promise<Artefact> {
   const script = await Deno.readFile(new URL("guest_init.sh", import.meta.url));
   const busyboxBytes = await Deno.readFile(busyboxPath);
-  const programs = { ioctl: ioctlProgram(), "map-benchmark": structIoctl(DMA_MAP_BENCHMARK) };
+  const program = ioctlProgram();
   const release = kernel.release ?? "own";
   const modules = kernel.modulesPath === undefined ? [] : listNames(kernel.modulesPath);
   return await cache.artefact({
     name: `initramfs-${release}`,
     title: "the initramfs",
-    inputs: ["4", release]
-      .concat(await Promise.all([script, busyboxBytes, ...Object.values(programs)].map(sha256)))
+    inputs: ["5", release]
+      .concat(await Promise.all([script, busyboxBytes, program].map(sha256)))
       .concat(modules).join(" "),
     make: async (path) => {
       const tree = `${path}/tree`;
@@ -55,11 +54,8 @@ export async function initramfs(
       await Deno.mkdir(`${tree}/modules`);
       await Deno.writeFile(`${tree}/bin/busybox`, busyboxBytes);
       await Deno.writeFile(`${tree}/init`, script);
-      const names = ["bin", "bin/busybox", "init", "modules"];
-      for (const [name, program] of Object.entries(programs)) {
-        await Deno.writeFile(`${tree}/bin/${name}`, program);
-        names.push(`bin/${name}`);
-      }
+      await Deno.writeFile(`${tree}/bin/ioctl`, program);
+      const names = ["bin", "bin/busybox", "bin/ioctl", "init", "modules"];
       for (const module of modules) {
         await Deno.copyFile(`${kernel.modulesPath}/${module}`, `${tree}/modules/${module}`);
         names.push(`modules/${module}`);
