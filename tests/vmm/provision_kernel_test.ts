@@ -57,6 +57,7 @@ Deno.test("chooseKernel() takes the newest plain kernel whose version begins wit
     { asked: "7.3", chosen: "linux-image-7.3.4+deb13-arm64" },
     { asked: "7", chosen: "linux-image-7.30.1+deb13-arm64" },
     { asked: "6.12-16k", chosen: "linux-image-6.12.117+deb13-arm64-16k" },
+    { asked: "6.12-rt", chosen: "linux-image-6.12.118+deb13-rt-arm64" },
   ];
   for (const { asked, chosen } of cases) {
     await t.step(asked, () => assertEquals(chooseKernel(names, asked), chosen));
@@ -78,9 +79,9 @@ Deno.test("chooseKernel() takes the newest plain kernel whose version begins wit
 });
 
 Deno.test("isKernelVersion() tells a version from a path", () => {
-  const versions = ["6.12", "7", "7.3.4", "7.3-16k"];
+  const versions = ["6.12", "7", "7.3.4", "7.3-16k", "6.12-rt"];
   assertEquals(versions.filter(isKernelVersion), versions);
-  const paths = ["Image", "./6.12", "6.12-rc1", "", "1.2.3.4", "7.3-64k", "16k"];
+  const paths = ["Image", "./6.12", "6.12-rc1", "", "1.2.3.4", "7.3-64k", "16k", "6.12-rt-16k"];
   assertEquals(paths.filter(isKernelVersion), []);
 });
 

@@ -14,7 +14,7 @@ export const PARTS_FLAGS: Readonly<Record<string, Flag>> = {
   kernel: {
     value: "PATH|VERSION",
     help:
-      "Your own arm64 Image, or a version of Debian's: 6.12, 7.3-16k for pages of 16 KiB; the newest by default",
+      "Your own arm64 Image, or a version of Debian's: 6.12, 7.3-16k for pages of 16 KiB, 7.3-rt for real-time scheduling; the newest by default",
   },
   initrd: { value: "PATH", help: "Your own initramfs; then only the end of the guest is judged" },
   disk: { value: "PATH", help: "Your own raw disk image, written in place" },

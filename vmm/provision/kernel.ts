@@ -26,27 +26,27 @@ const MODULES = ["virtio_pci", "virtio_blk", "ext4", "pci_stub"];
 
 const NEWEST = "linux-image-arm64";
 
-/** The ending of a kernel with pages of 16 KiB, in its package's name and in what the user asks for. */
-const PAGES_16K = "-16k";
+/** A version of Debian's kernels, and which of them: with pages of 16 KiB, or with real-time scheduling. */
+const ASKED = /^(\d+(?:\.\d+){0,2})(-16k|-rt)?$/;
 
-/** Whether an option names a version of Debian's kernels (`6.12`, `7.3.4`, `7.3-16k`) rather than a file. */
+/** Whether an option names a version of Debian's kernels (`6.12`, `7.3.4`, `7.3-16k`, `7.3-rt`) rather than a file. */
 export function isKernelVersion(option: string): boolean {
-  return /^\d+(\.\d+){0,2}(-16k)?$/.test(option);
+  return ASKED.test(option);
 }
 
 /**
  * The newest of Debian's plain arm64 kernels whose version begins with `asked`, by package name; of those with pages of
- * 16 KiB when it ends in `-16k`. Kernels for clouds, with real-time scheduling, unsigned ones and debug symbols do not
- * count. Throws a {@link EnvironmentError} that names what there is.
+ * 16 KiB when it ends in `-16k`, of those with real-time scheduling when in `-rt`. Kernels for clouds, unsigned ones and
+ * debug symbols do not count. Throws a {@link EnvironmentError} that names what there is.
  */
 export function chooseKernel(names: readonly string[], asked: string): string {
-  const pages = asked.endsWith(PAGES_16K) ? PAGES_16K : "";
+  const [, wantedVersion = asked, kind] = ASKED.exec(asked) ?? [];
   const known = names.flatMap((name) => {
-    const match = /^linux-image-(\d+(?:\.\d+)*)[^-]*-arm64(-16k)?$/.exec(name);
-    if (match === null || (match[2] ?? "") !== pages) return [];
+    const match = /^linux-image-(\d+(?:\.\d+)*)[^-]*(-rt)?-arm64(-16k)?$/.exec(name);
+    if (match === null || (match[2] ?? match[3]) !== kind) return [];
     return [{ name, version: match[1].split(".").map(Number) }];
   }).sort((a, b) => compareVersions(b.version, a.version));
-  const wanted = asked.replace(PAGES_16K, "").split(".").map(Number);
+  const wanted = wantedVersion.split(".").map(Number);
   const chosen = known.find(({ version }) =>
     wanted.every((part, index) => part === version[index])
   );

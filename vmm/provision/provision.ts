@@ -29,7 +29,7 @@ import { type HostArchitecture, hostArchitecture } from "./root_tool.ts";
 export interface ProvisionOptions {
   /** The user's own `qemu-system-aarch64`, a path or a name on PATH. */
   readonly qemu?: string | undefined;
-  /** A version of Debian's arm64 kernels such as `6.12` or `7.3-16k`, or the path of the user's own kernel. */
+  /** A version of Debian's arm64 kernels such as `6.12`, `7.3-16k` or `7.3-rt`, or the path of the user's own kernel. */
   readonly kernel?: string | undefined;
   /** The user's own initramfs. */
   readonly initrd?: string | undefined;
