@@ -59,6 +59,10 @@ export const WORK_FLAGS: Readonly<Record<string, Flag>> = {
     value: "MIB",
     help: "How much goes over TCP each way, and to the NVMe disk, 1 to 256; 4 by default",
   },
+  mtu: {
+    value: "BYTES",
+    help: "Payload of the network's largest frames, 1500 to 9000; 1500 by default",
+  },
   smp: { value: "N", help: "Processors of the guest, 1 to 8; 1 by default" },
   ...PASID_FLAG,
   ...REGISTERS_FLAG,
@@ -76,6 +80,7 @@ export const WORK_FLAGS: Readonly<Record<string, Flag>> = {
 export interface Work {
   readonly kinds: readonly FunctionKind[];
   readonly mib: number;
+  readonly mtu: number;
   readonly cpuCount: number;
   readonly disk: boolean;
   readonly compare: boolean;
@@ -99,6 +104,7 @@ export function workOf(values: Values): Work {
   return {
     kinds: known,
     mib: values.integer("mib", 4, 1, 256),
+    mtu: values.integer("mtu", 1500, 1500, 9000),
     cpuCount: values.integer("smp", 1, 1, 8),
     disk: values.on("virtio-blk"),
     compare: values.on("compare"),
@@ -142,7 +148,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const work = workOf(values);
   const peerIp = values.text("peer") ?? "10.0.9.1";
   const timeoutSeconds = values.integer("timeout", 1200, 1, LONGEST_S);
-  const { kinds, mib, cpuCount, disk, flr, reboot, fault, rootPorts, pasid, registers } = work;
+  const { kinds, mib, mtu, cpuCount, disk, flr, reboot, fault, rootPorts, pasid, registers } = work;
   const assign = findFunctions(kinds);
   const guestIp = peerIp.replace(/\d+$/, "2");
   const places = endpointPlaces(EMULATED + kinds.length, rootPorts).slice(EMULATED);
@@ -156,7 +162,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const { sends, takes } = peer?.ports ?? { sends: 0, takes: 0 };
   const maps = COMPARED.map(({ threads, pages }) => `${threads}:${pages}:0`).join(",");
   const words =
-    `iommu.strict=1 vsmmu.net=${guestIp},${peerIp},${sends},${takes} vsmmu.maps=${maps}`;
+    `iommu.strict=1 vsmmu.net=${guestIp},${peerIp},${sends},${takes} vsmmu.mtu=${mtu} vsmmu.maps=${maps}`;
   const said: GuestEvent[] = [];
   const result = await runMicrovm({
     parts: partsOf(values),

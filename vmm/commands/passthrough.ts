@@ -80,13 +80,26 @@ async function runCommand(values: Values, io: Io): Promise<number> {
 
 /** What the flags say, for the command inside. */
 function insideWords(values: Values): string[] {
-  const { kinds, mib, cpuCount, disk, compare, flr, reboot, fault, rootPorts, pasid, registers } =
-    workOf(
-      values,
-    );
+  const {
+    kinds,
+    mib,
+    mtu,
+    cpuCount,
+    disk,
+    compare,
+    flr,
+    reboot,
+    fault,
+    rootPorts,
+    pasid,
+    registers,
+  } = workOf(
+    values,
+  );
   return [
     `--devices=${kinds.join(",")}`,
     `--mib=${mib}`,
+    `--mtu=${mtu}`,
     `--smp=${cpuCount}`,
     `--pasid=${pasid}`,
     `--registers=${registers}`,

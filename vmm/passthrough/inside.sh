@@ -1,6 +1,6 @@
 #!/bin/sh
 # Inside the Host VM: its own end of the network card, the guest, and what lspci makes of the first function here and there.
-ifconfig eth0 10.0.9.1 netmask 255.255.255.0 up
+ifconfig eth0 10.0.9.1 netmask 255.255.255.0 mtu 9000 up
 # QEMU's igb drops a packet, at each retry anew, when a buffer of it crosses pages that are not neighbours in the Host VM's
 # memory. What the guest's kernel sends never crosses a huge page.
 echo 384 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages

@@ -6,6 +6,7 @@
 #   vsmmu.iova=0x123456780000          address that `fault` has the DMA test device write to
 #   vsmmu.net=OWN,PEER,RECEIVE,SEND    addresses of this guest and of the peer of `net`, which sends to whoever connects to
 #                                      port RECEIVE, and takes at port SEND
+#   vsmmu.mtu=1500                     payload of the network's largest frames
 #   vsmmu.config=0000:00:04.0          the function whose configuration space `config` tells
 #   vsmmu.pasids=0000:00:04.0          the DMA test device that `pasids` uses
 #   vsmmu.maps=1:1:0,1:64:0            what `maps` measures: threads, pages of a mapping, whether they are scattered
@@ -219,6 +220,7 @@ END
   while read start end type; do
     say "reserved $card $start $end $type"
   done < $pci/iommu_group/reserved_regions
+  quietly ifconfig eth0 mtu $(setting mtu 1500)
   quietly ifconfig eth0 $own netmask 255.255.255.0 up
   for try in $(seq 200); do
     [ "$(cat /sys/class/net/eth0/carrier)" = 1 ] && break
