@@ -68,7 +68,7 @@ export const WORK_FLAGS: Readonly<Record<string, Flag>> = {
   ...REGISTERS_FLAG,
   compare: {
     help:
-      "Afterwards QEMU's own accelerated SMMUv3 does the same, and Linux's benchmark of DMA mappings compares both",
+      "Afterwards QEMU's own accelerated SMMUv3 does the same; both run Linux's benchmark of DMA mappings too",
   },
   flr: { help: "The NVMe disk is reset by a Function Level Reset while it reads" },
   reboot: { help: "The guest reboots when it is done, and uses the card once more" },

@@ -55,7 +55,8 @@ async function runCommand(values: Values, io: Io): Promise<number> {
     const unread = new AbortController();
     const show = sink(Deno.stderr, unread);
     const code = await runHostVm(parts, {
-      script: `exec sh vmm/passthrough/inside.sh ${words.join(" ")}\n`,
+      // Who ends the guest can say more of it than who ends the server.
+      script: `exec sh vmm/passthrough/inside.sh --timeout=${timeoutSeconds} ${words.join(" ")}\n`,
       repository: REPOSITORY,
       initrdPath,
       outPath,
