@@ -23,6 +23,8 @@ import { HOST_FLAGS, hostPartsOf, REPOSITORY, sink } from "./hostvm.ts";
 const LONGEST_S = 86_400;
 const MEMORY_MIB = 6144;
 const NVME_MIB = 512;
+/** How long the server takes until its guest can start, and after its end. */
+const SERVER_START_S = 60;
 /** The first virtual function of the server's network card, by which its SMMU knows it. */
 const VF_STREAM = 0x180;
 
@@ -43,8 +45,10 @@ export const passthrough: Command = {
 };
 
 async function runCommand(values: Values, io: Io): Promise<number> {
-  const words = insideWords(values);
   const timeoutSeconds = values.integer("timeout", 1800, 1, LONGEST_S);
+  // Who ends the guest can say more of it than who ends the server, and is to be first.
+  const guestSeconds = Math.max(1, timeoutSeconds - SERVER_START_S);
+  const words = [`--timeout=${guestSeconds}`, ...insideWords(values)];
   const options = { ...hostPartsOf(values, io), withGuest: true };
   const parts = await provisionHostVm(options);
   const initrdPath = await iortOverride(parts, options);
@@ -55,8 +59,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
     const unread = new AbortController();
     const show = sink(Deno.stderr, unread);
     const code = await runHostVm(parts, {
-      // Who ends the guest can say more of it than who ends the server.
-      script: `exec sh vmm/passthrough/inside.sh --timeout=${timeoutSeconds} ${words.join(" ")}\n`,
+      script: `exec sh vmm/passthrough/inside.sh ${words.join(" ")}\n`,
       repository: REPOSITORY,
       initrdPath,
       outPath,
