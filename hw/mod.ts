@@ -2,6 +2,7 @@
  * What the guest sees: the SMMUv3, PCI functions and endpoints. Pure: nothing here touches the outside.
  * @module
  */
+export * from "./ats_port.ts";
 export * from "./device.ts";
 export * from "./endpoints/block_store.ts";
 export { DescriptorChain } from "./endpoints/descriptor_chain.ts";
@@ -46,7 +47,8 @@ export { type HostIommu, StreamUse } from "./smmuv3/host_iommu.ts";
 export type { InterruptLines } from "./smmuv3/interrupts.ts";
 export { type Observer, Translation } from "./smmuv3/observer.ts";
 export type { RegisterWriter } from "./smmuv3/mapped_registers.ts";
-export { SmmuV3, type SmmuV3Options, type SmmuV3Snapshot } from "./smmuv3/smmuv3.ts";
+export type { SmmuV3Options } from "./smmuv3/options.ts";
+export { SmmuV3, type SmmuV3Snapshot } from "./smmuv3/smmuv3.ts";
 export type { DomainList } from "./smmuv3/translation/domains.ts";
 export type { TlbSnapshot } from "./smmuv3/translation/tlb_snapshot.ts";
 export type { Translator } from "./smmuv3/translation/translate.ts";
