@@ -7,6 +7,7 @@ export * from "./device.ts";
 export * from "./endpoints/block_store.ts";
 export { DescriptorChain } from "./endpoints/descriptor_chain.ts";
 export * from "./endpoints/dma_test_device.ts";
+export * from "./endpoints/endpoint_router.ts";
 export * from "./endpoints/memory_block_store.ts";
 export * from "./endpoints/virtio_blk.ts";
 export * from "./endpoints/virtio_device.ts";
