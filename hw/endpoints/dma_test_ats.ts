@@ -26,8 +26,8 @@ const REG = {
   ATC_INVALIDATIONS: 0x1028,
 } as const;
 
-/** Fields of ATS_REQUEST. */
-const ATS_REQUEST = { Write: bits(0), Execute: bits(1), Privileged: bits(2) } as const;
+/** Fields of ATS_REQUEST, where PRI_REQUEST has them. */
+const ATS_REQUEST = { Write: bits(1), Execute: bits(2), Privileged: bits(3) } as const;
 /** Fields of ATS_RESULT. */
 const ATS_RESULT = {
   Status: bits(2, 0),

@@ -46,6 +46,8 @@ const STORED: readonly number[] = [
 const ATTRS = { Secure: bits(0), Space: bits(2, 1), SpaceValid: bits(3) } as const;
 /** Fields of PASID: the number, and whether the transfer has one. */
 const PASID = { Number: bits(19, 0), Valid: bits(31) } as const;
+/** Fields of all registers that ask for something. */
+const ASKED = { Execute: bits(2), Privileged: bits(3) } as const;
 const Space = { Secure: 0, NonSecure: 1 } as const;
 
 /** Values of RESULT. */
@@ -99,13 +101,13 @@ export interface DmaTestDeviceOptions {
  * | Offset | Register | |
  * | --- | --- | --- |
  * | 0x1000 | PASID | of transfers and requests in bits 19:0, if bit 31 is set; without PASID Enable, or with more bits than the capability has, that is an ATTRS that cannot be |
- * | 0x1010 | ATS_REQUEST | a write asks for the translation of IOVA: 0 to write, 1 to execute, 2 privileged |
+ * | 0x1010 | ATS_REQUEST | a write asks for the translation of IOVA: 1 to write, 2 to execute, 3 privileged; the last two want a PASID, and its enables |
  * | 0x1014 | ATS_RESULT | 2:0 status (0 success, 1 unsupported request, 4 completer abort, 7 not sent), 8 read, 9 write, 10 execute, 11 privileged, 21:16 log2 of the size |
  * | 0x1018 | ATS_ADDRESS | of the page, 64 bits |
  * | 0x1020 | ADDRESSING | of the transfer: 0 untranslated, 1 by the ATC, which asks for what it does not have, 2 IOVA is translated already; without ATS Enable the last two are ATTRS that cannot be |
  * | 0x1024 | ATC_COUNT | translations in the ATC, which has room for 16; a write empties it |
  * | 0x1028 | ATC_INVALIDATIONS | CMD_ATC_INV so far |
- * | 0x1030 | PRI_REQUEST | a write asks for the page of IOVA: 0 to read, 1 to write, 2 to execute, 3 privileged, 4 last of its group, 24:16 group |
+ * | 0x1030 | PRI_REQUEST | a write asks for the page of IOVA: 0 to read, 1 to write, 2 to execute, 3 privileged, as above; 4 last of its group, 24:16 group |
  * | 0x1034 | PRI_RESULT | 8:0 group that was answered last, 17:16 its answer as in CMD_PRI_RESP, 30 the request was not sent, 31 there is an answer |
  * | 0x1038 | PRI_OUTSTANDING | requests that are not answered; 32 at most, and no more than the capability's allocation |
  */
@@ -191,7 +193,8 @@ export class DmaTestDevice implements PciFunction {
     const hasPasids = width > 0;
     const extended: Capability[] = [];
     if (hasPasids) {
-      const pasid = pasidCapability({ width, execute: false, privileged: false });
+      const canAsk = this.#ats !== undefined;
+      const pasid = pasidCapability({ width, execute: canAsk, privileged: canAsk });
       extended.push({ ...pasid, attach: (_config, offset) => void (this.#capability = offset) });
     }
     if (this.#ats) extended.push(this.#ats.capability());
@@ -239,7 +242,7 @@ export class DmaTestDevice implements PciFunction {
 
   /** A register of those that ask for something. */
   #ask(offset: number, value: number): void {
-    const requester = this.#asWhom();
+    const requester = this.#mayAsk(value) ? this.#asWhom() : undefined;
     const [lo, hi] = [this.#registers[REG.IOVA_LO / 4], this.#registers[REG.IOVA_HI / 4]];
     this.#ats?.write(offset, value, requester, lo, hi);
     this.#pages?.write(offset, value, requester, lo, hi);
@@ -247,6 +250,16 @@ export class DmaTestDevice implements PciFunction {
 
   #isStored(offset: number): boolean {
     return STORED.includes(offset) || (offset === REG.PASID && this.#pasidWidth > 0);
+  }
+
+  /** Whether the PASID Control register lets a request be as it is to be. */
+  #mayAsk(value: number): boolean {
+    if (get(this.#pasid, PASID.Valid) === 0) return true;
+    const { ExecutePermissionEnable, PrivilegedModeEnable } = PASID_CONTROL;
+    const control = this.config.get(this.#capability, CONTROL);
+    const wanted = ((value >>> ASKED.Execute.shift & 1) << ExecutePermissionEnable.shift) |
+      ((value >>> ASKED.Privileged.shift & 1) << PrivilegedModeEnable.shift);
+    return (control & wanted) === wanted;
   }
 
   #ring(armed: boolean): void {
