@@ -1,6 +1,7 @@
 /** A hostile guest: that it gets far, that it notices what is broken, and what it once found. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { SmmuV3, type SmmuV3Options } from "../../hw/smmuv3/smmuv3.ts";
+import type { SmmuV3Options } from "../../hw/smmuv3/options.ts";
+import { SmmuV3 } from "../../hw/smmuv3/smmuv3.ts";
 import { main } from "../../vmm/cli.ts";
 import { fuzz, type FuzzResult } from "../../vmm/fuzz/fuzz.ts";
 import type { MakeDevice } from "../../vmm/fuzz/fuzzed_device.ts";

@@ -4,7 +4,8 @@
  */
 import type { Requester } from "../../hw/device.ts";
 import type { HostIommu } from "../../hw/smmuv3/host_iommu.ts";
-import { SmmuV3, type SmmuV3Options } from "../../hw/smmuv3/smmuv3.ts";
+import type { SmmuV3Options } from "../../hw/smmuv3/options.ts";
+import { SmmuV3 } from "../../hw/smmuv3/smmuv3.ts";
 import { mostAccesses } from "./bounds.ts";
 import { DeviceInvariants } from "./device_invariants.ts";
 import { Reach } from "./reach.ts";
