@@ -4,6 +4,8 @@
  */
 import { assertEquals } from "@std/assert";
 import { AtsScene, CD, IOVA, IPA, type Kind, PA, SID } from "../support/ats_scene.ts";
+import type { AtsPort } from "../../hw/ats_port.ts";
+import { SmmuV3 } from "../../hw/smmuv3/smmuv3.ts";
 import { Guest, NOWHERE, split } from "../support/guest.ts";
 
 const KINDS: readonly Kind[] = ["", "w", "x", "p", "wx", "wp", "xp", "wxp"];
@@ -258,4 +260,24 @@ Deno.test("without the feature nothing is translated, passes or is recorded", ()
   const made = new AtsScene((options) => new Guest({ ...options, features: { stage2: true } }));
   made.ste([[...EATS, 1]]);
   assertEquals([made.ask("w"), made.read(BigInt(IPA))], ["UR", "abort"]);
+});
+
+Deno.test("what ATS keeps of streams is part of a snapshot", () => {
+  const made = scene({ config: 7, eats: 2 });
+  const { guest } = made;
+  const all = (port: AtsPort): string[] => {
+    const old = made.port;
+    made.port = port;
+    const found = [made.ask("w"), made.ask("w", IOVA, 1), made.read(BigInt(IPA))];
+    made.port = old;
+    return found;
+  };
+  const before = all(made.port);
+  assertEquals(before, [`${PAGE} rw`, `${PAGE} rw`, "22"]);
+  const snapshot = JSON.parse(JSON.stringify(guest.smmu.snapshot()));
+  made.ste([[0, 0, 0]]);
+  const other = new SmmuV3({ memory: guest.ram, features: guest.smmu.features });
+  other.restore(snapshot);
+  assertEquals(JSON.parse(JSON.stringify(other.snapshot())), snapshot);
+  assertEquals(all(other.atsPort()), before, "by what was cached: there is no STE");
 });

@@ -23,7 +23,7 @@ export type Kind = string;
 /** The stream, its tables, and what it says. */
 export class AtsScene {
   readonly guest: Guest;
-  readonly port: AtsPort;
+  port: AtsPort;
   readonly completion = new TranslationCompletion();
   /** Leaf descriptors. */
   readonly leaf1: number;

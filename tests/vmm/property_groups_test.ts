@@ -247,6 +247,13 @@ const GROUPS: Readonly<Record<string, Group>> = {
       "hw/properties/ats.ts": [
         ATS,
       ],
+      "hw/smmuv3_ats_test.ts": [
+        "a request is granted what the page permits, in all combinations of stage 1",
+        "F_BAD_ATS_TREQ says what was asked for, F_TRANSL_FORBIDDEN who may not",
+      ],
+      "hw/dma_test_ats_test.ts": [
+        "the ATC keeps a page until CMD_ATC_INV: TLB invalidation does not reach it",
+      ],
       "hw/smmuv3_command_legality_test.ts": [
         "an endpoint that does not answer is CERROR_ATC_INV_SYNC at the CMD_SYNC, which then can go on",
       ],
