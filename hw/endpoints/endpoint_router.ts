@@ -41,6 +41,7 @@ export class EndpointRouter implements EndpointPort {
     return true;
   }
 
+  /** Where nobody is nobody waits for an answer. */
   respond(streamId: number, substreamId: number, group: number, response: number): void {
     this.#find(streamId)?.respond(substreamId, group, response);
   }
