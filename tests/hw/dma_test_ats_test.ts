@@ -6,6 +6,7 @@ import { assertEquals } from "@std/assert";
 import { DmaTestDevice } from "../../hw/endpoints/dma_test_device.ts";
 import { EndpointRouter } from "../../hw/endpoints/endpoint_router.ts";
 import { CDS, DATA, Guest, RAM } from "../support/guest.ts";
+import { Random } from "../support/random.ts";
 import { peek, poke } from "../support/virtio_driver.ts";
 
 const SID = 1;
@@ -24,6 +25,7 @@ const PASID_VALID = 0x8000_0000;
 class Bench {
   readonly guest: Guest;
   readonly device: DmaTestDevice;
+  readonly root: number;
   readonly leaf: number;
 
   constructor() {
@@ -44,7 +46,7 @@ class Bench {
       pageRequests: true,
     });
     router.add(requester, this.device);
-    const root = guest.root();
+    const root = this.root = guest.root();
     for (let i = 0; i < 4; i++) guest.cd(CDS + i * 64, { ttb0: root, asid: 1 });
     // S1CDMax=2, S1DSS=2, EATS=1.
     guest.ste(SID, BigInt(CDS) | 0b1011n | (2n << 59n), 2n | (1n << 28n));
@@ -225,6 +227,66 @@ Deno.test("CMD_ATC_INV: substreams, Global, and sizes up to everything", () => {
   poke(bench.device.config, ATS_CONTROL, 2, 0);
   assertEquals(bench.get(0x1024), 0, "what is disabled keeps nothing");
   assertEquals(bench.transfer(IOVA, Addressing.Cached), BAD_ATTRS.toString(16));
+});
+
+Deno.test("random changes: the ATC has what a page was since TLBI before the last CMD_ATC_INV of it, never older", () => {
+  const random = new Random();
+  const bench = new Bench();
+  const { guest } = bench;
+  const targets = [A, B, DATA + 0x3000, DATA + 0x4000];
+  const pages = [0, 1, 2, 3].map((i) => IOVA + i * 0x1000);
+  const leaves = pages.map((page) => guest.map(bench.root, BigInt(page), A));
+  /** What each page was, one after the other; and since when the TLB, and each substream's ATC, may have it. */
+  const history: (number | undefined)[][] = pages.map(() => [A]);
+  const tlbSince = pages.map(() => 0);
+  const atcSince = pages.map(() => new Map<number, number>());
+  const substreams = [-1, 1, 3];
+  const seen = { stale: 0, fresh: 0, failed: 0 };
+  for (let i = 0; i < 6000; i++) {
+    const at = random.below(pages.length);
+    switch (random.below(8)) {
+      case 0:
+      case 1: {
+        const target = random.chance(0.2) ? undefined : random.of(targets);
+        guest.quad(leaves[at], target === undefined ? 0n : BigInt(target) | 0xc43n);
+        history[at].push(target);
+        break;
+      }
+      case 2:
+        bench.tlbi();
+        for (const page of pages.keys()) tlbSince[page] = history[page].length - 1;
+        break;
+      case 3: {
+        const substreamId = random.of(substreams);
+        const isGlobal = substreamId >= 0 && random.chance(0.3);
+        const log2pages = random.of([0, 0, 0, 1, 2, 52]);
+        const ssv = substreamId < 0 ? 0n : 1n << 11n | BigInt(substreamId) << 12n;
+        const first = random.below(8);
+        bench.atcInv(ssv | (isGlobal ? 1n << 9n : 0n), BigInt(IOVA + first * 0x1000 | log2pages));
+        const isCovered = (page: number): boolean => first >> log2pages === page >> log2pages;
+        for (const page of pages.keys()) {
+          if (log2pages < 52 && !isCovered(page)) continue;
+          for (const each of isGlobal ? substreams : [substreamId]) {
+            atcSince[page].set(each, tlbSince[page]);
+          }
+        }
+        break;
+      }
+      default: {
+        const substreamId = random.of(substreams);
+        for (const target of targets) guest.quad(target, 0n);
+        bench.transfer(pages[at], Addressing.Cached, substreamId < 0 ? undefined : substreamId);
+        const found = targets.find((target) => guest.load(target) !== 0n);
+        const since = atcSince[at].get(substreamId) ?? 0;
+        const possible = history[at].slice(since);
+        assertEquals(possible.includes(found), true, `${random}, step ${i}`);
+        if (found === undefined) seen.failed++;
+        else if (found === history[at].at(-1)) seen.fresh++;
+        else seen.stale++;
+      }
+    }
+  }
+  assertEquals(Object.values(seen).every((count) => count > 100), true, JSON.stringify(seen));
 });
 
 Deno.test("a translated address goes where it says, as ATSCHK lets it", () => {
