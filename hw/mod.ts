@@ -2,10 +2,12 @@
  * What the guest sees: the SMMUv3, PCI functions and endpoints. Pure: nothing here touches the outside.
  * @module
  */
+export * from "./ats_port.ts";
 export * from "./device.ts";
 export * from "./endpoints/block_store.ts";
 export { DescriptorChain } from "./endpoints/descriptor_chain.ts";
 export * from "./endpoints/dma_test_device.ts";
+export * from "./endpoints/endpoint_router.ts";
 export * from "./endpoints/memory_block_store.ts";
 export * from "./endpoints/virtio_blk.ts";
 export * from "./endpoints/virtio_device.ts";
@@ -46,7 +48,8 @@ export { type HostIommu, StreamUse } from "./smmuv3/host_iommu.ts";
 export type { InterruptLines } from "./smmuv3/interrupts.ts";
 export { type Observer, Translation } from "./smmuv3/observer.ts";
 export type { RegisterWriter } from "./smmuv3/mapped_registers.ts";
-export { SmmuV3, type SmmuV3Options, type SmmuV3Snapshot } from "./smmuv3/smmuv3.ts";
+export type { SmmuV3Options } from "./smmuv3/options.ts";
+export { SmmuV3, type SmmuV3Snapshot } from "./smmuv3/smmuv3.ts";
 export type { DomainList } from "./smmuv3/translation/domains.ts";
 export type { TlbSnapshot } from "./smmuv3/translation/tlb_snapshot.ts";
 export type { Translator } from "./smmuv3/translation/translate.ts";

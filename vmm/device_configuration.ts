@@ -34,6 +34,8 @@ export type EndpointConfiguration =
       readonly kind: "dma-test";
       /** Bits of its PASIDs; it has none when absent. */
       readonly pasidWidth?: number;
+      /** Whether it translates for itself, and asks for pages where the SMMU has a queue for that; wants feature `ats`. */
+      readonly ats?: boolean;
     }
     | {
       readonly kind: "vfio";

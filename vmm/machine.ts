@@ -4,6 +4,7 @@
  */
 import type { DmaPort, IrqLine, Requester } from "../hw/device.ts";
 import { DmaTestDevice } from "../hw/endpoints/dma_test_device.ts";
+import { EndpointRouter } from "../hw/endpoints/endpoint_router.ts";
 import { VirtioBlk } from "../hw/endpoints/virtio_blk.ts";
 import { VirtioPci } from "../hw/endpoints/virtio_pci.ts";
 import { GuestRam } from "../hw/guest_memory.ts";
@@ -71,6 +72,8 @@ export class DeviceMachine implements Disposable {
   readonly #smmu: SmmuV3;
   readonly #hardware: Hardware | undefined;
   readonly #places: EndpointPlaces;
+  /** Endpoints that translate for themselves. */
+  readonly #translating = new EndpointRouter();
   readonly #stack = new DisposableStack();
   #watched: Watched | undefined;
 
@@ -194,9 +197,11 @@ export class DeviceMachine implements Disposable {
       lines: {
         eventq: recorder?.wire("eventq", pulse) ?? pulse,
         gerror: recorder?.wire("gerror", pulse) ?? pulse,
+        priq: recorder?.wire("priq", pulse) ?? pulse,
       },
       msi: recorder?.msi(msi) ?? msi,
       host: hardware?.host,
+      endpoints: this.#translating,
       observer: counters,
       page: page?.buffer,
       log2tlbSets: LOG2_TLB_SETS,
@@ -249,8 +254,31 @@ export class DeviceMachine implements Disposable {
     }
     const pci = endpoint.kind === "virtio-blk"
       ? this.#makeDisk(endpoint, requester, dma, intx, stack)
-      : new DmaTestDevice({ ...endpoint, requester, dma, memory: this.#ram });
+      : this.#makeTester(endpoint, requester, dma);
     this.#serve(pci, endpoint.socketPath, { intx, msi }, stack, observer);
+  }
+
+  /** What an endpoint asks of its own accord passes no door of a recording. */
+  #makeTester(
+    { pasidWidth, ats = false }: TesterEndpoint,
+    requester: Requester,
+    dma: DmaPort,
+  ): DmaTestDevice {
+    const common = { requester, dma, memory: this.#ram, ...(pasidWidth ? { pasidWidth } : {}) };
+    if (!ats) return new DmaTestDevice(common);
+    const { features } = this.#smmu;
+    if (!features.ats) {
+      throw new RangeError("Endpoint dma-test has ats, but feature ats of its SMMU is false");
+    }
+    if (this.#recorder !== undefined) {
+      throw new EnvironmentError(
+        "Cannot record an endpoint with ats: a trace has transactions, and no translation requests",
+      );
+    }
+    const port = this.#smmu.atsPort();
+    const tester = new DmaTestDevice({ ...common, ats: port, pageRequests: features.pri });
+    this.#translating.add(requester, tester);
+    return tester;
   }
 
   #makeAssigned(
@@ -330,6 +358,8 @@ export class DeviceMachine implements Disposable {
 type Hardware = EmbeddedIommu | KernelIommu;
 
 type AssignedEndpoint = Extract<EndpointConfiguration, { kind: "vfio" }>;
+
+type TesterEndpoint = Extract<EndpointConfiguration, { kind: "dma-test" }>;
 
 function isAssigned(endpoint: EndpointConfiguration): endpoint is AssignedEndpoint {
   return endpoint.kind === "vfio";

@@ -6,20 +6,29 @@ import type { DmaPort, MsiPort, Requester } from "../device.ts";
 import type { GuestMemory } from "../guest_memory.ts";
 import { Access, Termination } from "./fault.ts";
 import type { Observer } from "./observer.ts";
-import type { Translator } from "./translation/translate.ts";
 
 const SMALLEST_PAGE = 0x1000;
 
+/** Translates a page at a time; the results stay in its fields until the next one. */
+export interface PageTranslator {
+  /** Guest physical address of the last translation, in bytes. */
+  readonly gpa: number;
+  /** How many bytes from `gpa` on belong to the same page. */
+  readonly spanBytes: number;
+  /** See `Translator.translate`. */
+  translate(requester: Requester, lo: number, hi: number, access: number): number;
+}
+
 /** DMA with translation. */
 export class TranslatedDma implements DmaPort {
-  readonly #translator: Translator;
+  readonly #translator: PageTranslator;
   readonly #memory: GuestMemory;
   readonly #msi: MsiPort | undefined;
   readonly #observer: Observer | undefined;
 
   /** DMA to `memory`, and of messages to `msi`, as `translator` says. */
   constructor(
-    translator: Translator,
+    translator: PageTranslator,
     memory: GuestMemory,
     msi: MsiPort | undefined,
     observer: Observer | undefined,

@@ -7,7 +7,7 @@
 import { set } from "../bits.ts";
 import type { Requester } from "../device.ts";
 import { Entry } from "../guest_memory.ts";
-import { CLASS, EVENT, EVENT_SIZE, RECORD, STALL_RECORD } from "./spec/events.ts";
+import { BAD_ATS_RECORD, CLASS, EVENT, EVENT_SIZE, RECORD, STALL_RECORD } from "./spec/events.ts";
 import type { Trouble } from "./translation/trouble.ts";
 
 /** How a transaction ends that is not translated. */
@@ -59,6 +59,31 @@ export class Fault {
   fetch(number: number, requester: Requester, gpa: number): void {
     this.#begin(number, requester);
     this.#address(gpa % 0x1_0000_0000, Math.floor(gpa / 0x1_0000_0000));
+  }
+
+  /** F_BAD_ATS_TREQ: a translation request of one page, by an endpoint that may not ask. §7.3.6 */
+  translationRequest(requester: Requester, lo: number, hi: number, access: number): void {
+    this.#begin(EVENT.F_BAD_ATS_TREQ, requester);
+    const { words } = this.record;
+    set(words, BAD_ATS_RECORD.Span, 1);
+    set(words, BAD_ATS_RECORD.R, 1);
+    set(words, BAD_ATS_RECORD.W, Number((access & Access.Write) !== 0));
+    set(words, BAD_ATS_RECORD.X, Number((access & Access.Execute) !== 0));
+    set(words, BAD_ATS_RECORD.PRIV, Number((access & Access.Privileged) !== 0));
+    set(words, RECORD.InputAddrLow, lo & ~0xfff);
+    set(words, RECORD.InputAddrHigh, hi);
+  }
+
+  /** F_TRANSL_FORBIDDEN: a translated transaction that may not pass; it names no substream. §7.3.8 */
+  forbidden(streamId: number, lo: number, hi: number, write: boolean): void {
+    const { words } = this.record;
+    words.fill(0);
+    this.merges = false;
+    set(words, RECORD.ID, EVENT.F_TRANSL_FORBIDDEN);
+    set(words, RECORD.StreamID, streamId);
+    set(words, RECORD.RnW, Number(!write));
+    set(words, RECORD.InputAddrLow, lo);
+    set(words, RECORD.InputAddrHigh, hi);
   }
 
   /** A fault that translation met, with its `trouble`. */

@@ -28,6 +28,7 @@ export function identify(words: Uint32Array, chosen: Features): void {
   set(idr0, IDR0.VMID16, Number(chosen.vmid16));
   set(idr0, IDR0.CD2L, Number(chosen.twoLevelContextTable));
   set(idr0, IDR0.TTENDIAN, LITTLE_ENDIAN_TABLES);
+  set(idr0, IDR0.ATSRECERR, Number(chosen.ats));
   set(idr0, IDR0.STALL_MODEL, chosen.stallModel);
   set(idr0, IDR0.TERM_MODEL, Number(chosen.abortOnly));
   set(idr0, IDR0.ST_LEVEL, Number(chosen.twoLevelStreamTable));

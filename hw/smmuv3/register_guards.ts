@@ -5,7 +5,7 @@
 import { maskOf } from "../bits.ts";
 import type { Features } from "./features.ts";
 import type { RegisterFile } from "./register_file.ts";
-import { CR0, CR1, GERROR, IRQ_CTRL, PRIQ_IRQ_CFG2, REG } from "./spec/registers.ts";
+import { CR0, CR1, CR2, GERROR, IRQ_CTRL, PRIQ_IRQ_CFG2, REG } from "./spec/registers.ts";
 
 const CR1_TABLE = maskOf(CR1.TABLE_IC, CR1.TABLE_OC, CR1.TABLE_SH);
 const CR1_QUEUE = maskOf(CR1.QUEUE_IC, CR1.QUEUE_OC, CR1.QUEUE_SH);
@@ -13,6 +13,8 @@ const SMMUEN = maskOf(CR0.SMMUEN);
 const EVENTQEN = maskOf(CR0.EVENTQEN);
 const PRIQEN = maskOf(CR0.PRIQEN);
 const CMDQEN = maskOf(CR0.CMDQEN);
+const ATSCHK = maskOf(CR0.ATSCHK);
+const REC_CFG_ATS = maskOf(CR2.REC_CFG_ATS);
 const GERROR_IRQEN = maskOf(IRQ_CTRL.GERROR_IRQEN);
 const PRIQ_IRQEN = maskOf(IRQ_CTRL.PRIQ_IRQEN);
 const EVENTQ_IRQEN = maskOf(IRQ_CTRL.EVENTQ_IRQEN);
@@ -31,13 +33,15 @@ export function unguarded(offset: number, registers: RegisterFile, features: Fea
   const irqCtrl = registers.get(REG.IRQ_CTRL);
   switch (offset) {
     case REG.CR0.offset:
-      return features.pri ? ~0 : ~PRIQEN;
+      return (features.pri ? ~0 : ~PRIQEN) & (features.ats ? ~0 : ~ATSCHK);
     case REG.IRQ_CTRL.offset:
       return features.pri ? ~0 : ~PRIQ_IRQEN;
     case REG.CR1.offset:
       return ((cr0 & SMMUEN) === 0 ? CR1_TABLE : 0) |
         ((cr0 & (CMDQEN | EVENTQEN | PRIQEN)) === 0 ? CR1_QUEUE : 0);
     case REG.CR2.offset:
+      if ((cr0 & SMMUEN) !== 0) return 0;
+      return features.ats ? ~0 : ~REC_CFG_ATS;
     case REG.STRTAB_BASE.offset:
     case REG.STRTAB_BASE.offset + 4:
     case REG.STRTAB_BASE_CFG.offset:

@@ -15,9 +15,13 @@
  * ```
  * @module
  */
+import type { AtsPort } from "../ats_port.ts";
 import { get, maskOf } from "../bits.ts";
 import type { DmaPort, MmioDevice, MsiPort, Requester, StallableDmaPort } from "../device.ts";
 import type { GuestMemory } from "../guest_memory.ts";
+import { AtsStreams } from "./ats/streams.ts";
+import { TranslatedAddresses } from "./ats/translated_addresses.ts";
+import { TranslationRequests } from "./ats/translation_requests.ts";
 import { CommandQueue } from "./queues/command_queue.ts";
 import type { CommandTarget } from "./queues/command.ts";
 import { TranslatedDma } from "./dma.ts";
@@ -30,11 +34,11 @@ import { Fault } from "./fault.ts";
 import { type Features, features } from "./features.ts";
 import { GlobalErrors } from "./global_errors.ts";
 import { HostBatch } from "./host_batch.ts";
-import type { HostIommu } from "./host_iommu.ts";
 import { HostStreams } from "./host_streams.ts";
 import { identify } from "./identify.ts";
-import { type InterruptLines, Interrupts } from "./interrupts.ts";
+import { Interrupts } from "./interrupts.ts";
 import type { Observer } from "./observer.ts";
+import type { SmmuV3Options } from "./options.ts";
 import type { ContextCacheSnapshot } from "./configuration/context_cache.ts";
 import { MappedRegisters, type RegisterWriter } from "./mapped_registers.ts";
 import { RegisterFile } from "./register_file.ts";
@@ -44,30 +48,6 @@ import { StallableDma } from "./stallable_dma.ts";
 import { Stalls } from "./stalls.ts";
 import type { TlbSnapshot } from "./translation/tlb_snapshot.ts";
 import { Translator } from "./translation/translate.ts";
-
-/** What a device is made of. */
-export interface SmmuV3Options {
-  /** Guest memory: tables, queues and the target of DMA. */
-  readonly memory: GuestMemory;
-  /** Choices among the features; the rest is the default. */
-  readonly features?: Partial<Features>;
-  /** Wired interrupts. */
-  readonly lines?: InterruptLines;
-  /** Takes messages to addresses where no RAM is. */
-  readonly msi?: MsiPort;
-  /** Hardware that translates some streams itself. */
-  readonly host?: HostIommu | undefined;
-  /** Endpoints with an ATC or page requests; told of commands for them. */
-  readonly endpoints?: EndpointPort;
-  /** Watches the device. */
-  readonly observer?: Observer;
-  /** Storage of the registers, 128 KiB, which nobody else writes; a new buffer by default. */
-  readonly registers?: ArrayBufferLike;
-  /** Memory in which software finds the registers, 128 KiB, where its accesses do not trap; see `SmmuV3.look`. */
-  readonly page?: ArrayBufferLike | undefined;
-  /** Size of the TLB, as log2 of its sets of four entries. */
-  readonly log2tlbSets?: number;
-}
 
 const SNAPSHOT_VERSION = 3;
 
@@ -113,6 +93,7 @@ export class SmmuV3 implements MmioDevice {
   readonly #errors: GlobalErrors;
   readonly #stalls: Stalls;
   readonly #streams: HostStreams | undefined;
+  readonly #ats: AtsStreams;
   readonly #hostFault = new Fault();
   readonly #observer: Observer | undefined;
 
@@ -149,6 +130,12 @@ export class SmmuV3 implements MmioDevice {
       (fault) => this.#record(fault),
       observer,
       options.log2tlbSets ?? 10,
+    );
+    this.#ats = new AtsStreams(
+      registers,
+      this.features,
+      this.translator,
+      (fault) => this.#record(fault),
     );
     this.#streams = host && new HostStreams(host, registers, memory, this.features);
     const batch = host && new HostBatch(host);
@@ -239,6 +226,18 @@ export class SmmuV3 implements MmioDevice {
       stalls: this.#stalls,
       observer: this.#observer,
     });
+  }
+
+  /** A way to translations and to memory for endpoints that have an ATC. Without feature `ats` nothing is answered. */
+  atsPort(): AtsPort {
+    const streams = this.#ats;
+    const requests = new TranslationRequests(streams);
+    const pages = new TranslatedAddresses(streams);
+    return {
+      translate: requests.translate.bind(requests),
+      requestPage: this.requestPage.bind(this),
+      translated: new TranslatedDma(pages, this.#memory, undefined, this.#observer),
+    };
   }
 
   /** Reads 4 or 8 bytes, aligned; other accesses read zero. */

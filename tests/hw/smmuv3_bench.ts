@@ -44,6 +44,7 @@ for (const kind of ["VA", "range", "ASID", "VMID"] as const) {
     },
   );
 }
+Deno.bench({ name: "256 translation requests", group: "misses" }, () => work.requests());
 Deno.bench({ name: "256 events recorded and read", group: "events" }, () => work.faults());
 Deno.bench({ name: "snapshot, full TLB", group: "snapshot" }, () => void work.snapshot());
 Deno.bench({ name: "restore, full TLB", group: "snapshot" }, () => work.restore());

@@ -68,7 +68,7 @@ const LAYOUTS: readonly Layout[] = [
   { name: "CR0", ours: registers.CR0, theirs: fields.CR0, absent: "DPT_WALK_EN" },
   { name: "CR0ACK", ours: registers.CR0, theirs: fields.CR0ACK, absent: "DPT_WALK_EN" },
   { name: "CR1", ours: registers.CR1, theirs: fields.CR1 },
-  { name: "CR2", ours: registers.CR2, theirs: fields.CR2, absent: "REC_CFG_ATS" },
+  { name: "CR2", ours: registers.CR2, theirs: fields.CR2 },
   { name: "GBPA", ours: registers.GBPA, theirs: fields.GBPA },
   { name: "IRQ_CTRL", ours: registers.IRQ_CTRL, theirs: fields.IRQ_CTRL },
   { name: "IRQ_CTRLACK", ours: registers.IRQ_CTRL, theirs: fields.IRQ_CTRLACK },
@@ -122,6 +122,12 @@ const LAYOUTS: readonly Layout[] = [
     name: "Stall record",
     ours: events.STALL_RECORD,
     theirs: { STAG: golden.events.fields.STAG },
+  },
+  {
+    name: "F_BAD_ATS_TREQ",
+    ours: events.BAD_ATS_RECORD,
+    theirs: golden.events.records.F_BAD_ATS_TREQ,
+    absent: "SSV SubstreamID StreamID InputAddr",
   },
   { name: "L1CD", ours: cd.L1CD, theirs: golden.l1cd.fields },
   {

@@ -249,3 +249,17 @@ Deno.test("without IDR0.MSI the message registers and the errors of messages are
   smmu.write32(0x64, 0xffff_ffff);
   assertEquals(smmu.read32(0x64), 0x105, "GERRORN");
 });
+
+Deno.test("CR0.ATSCHK and CR2.REC_CFG_ATS are there with ATS alone", () => {
+  for (const ats of [false, true]) {
+    const { smmu } = new Guest({ enabled: false, features: { ats } });
+    smmu.write32(0x2c, 0xffff_ffff);
+    smmu.write32(0x20, 0xffff_ffff);
+    assertEquals([smmu.read32(0x2c), smmu.read32(0x20)], ats ? [0xf, 0x1d] : [0x7, 0xd]);
+    assertEquals(smmu.read32(0x24), smmu.read32(0x20), "CR0ACK");
+    smmu.write32(0x2c, 0);
+    assertEquals(smmu.read32(0x2c), ats ? 0xf : 0x7, "while SMMUEN is 1");
+    smmu.write32(0x20, 0xd);
+    assertEquals(smmu.read32(0x20), 0xd, "ATSCHK can be cleared again");
+  }
+});

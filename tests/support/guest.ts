@@ -4,6 +4,7 @@
  */
 import type { IrqLine, Requester } from "../../hw/device.ts";
 import { type GuestMemory, GuestRam } from "../../hw/guest_memory.ts";
+import type { EndpointPort } from "../../hw/smmuv3/endpoint_port.ts";
 import type { Features } from "../../hw/smmuv3/features.ts";
 import type { HostIommu } from "../../hw/smmuv3/host_iommu.ts";
 import type { Observer } from "../../hw/smmuv3/observer.ts";
@@ -51,6 +52,8 @@ export interface GuestOptions {
   enabled?: boolean;
   /** log2 of the TLB's sets of four entries. */
   log2tlbSets?: number;
+  /** Endpoints that hear of CMD_ATC_INV and CMD_PRI_RESP. */
+  endpoints?: EndpointPort;
   /** Registers that are memory. */
   page?: ArrayBuffer;
   /** Puts something between the device and the guest's RAM. */
@@ -104,6 +107,7 @@ export class Guest {
         },
       },
       ...(features ? { features } : {}),
+      ...(options.endpoints ? { endpoints: options.endpoints } : {}),
       ...(observer ? { observer } : {}),
       host: options.host,
       page: options.page,

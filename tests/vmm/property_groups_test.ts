@@ -20,6 +20,8 @@ const CACHES =
   "P7 P11 P18: after invalidations a translation is one that memory had since, and never an older one";
 const WALKS =
   "P14 P15 P17 P19 P21 P22: whatever bits are flipped, a walk ends as the reference's does";
+const ATS =
+  "P24: registers, Config, EATS and substreams decide how an endpoint's own translations end";
 const RANDOM_TABLES = "random tables: address, record and updates are those of the reference";
 
 const GROUPS: Readonly<Record<string, Group>> = {
@@ -62,8 +64,11 @@ const GROUPS: Readonly<Record<string, Group>> = {
   },
   P4: {
     holds: "page requests: overflow that blocks, automatic responses",
-    tests: {},
-    without: "the PRI queue",
+    tests: {
+      "hw/smmuv3_page_request_queue_test.ts": [
+        "random requests, consumption, acknowledgements, errors and snapshots end as the model says",
+      ],
+    },
   },
   P5: {
     holds: "indices that contradict each other lead nowhere outside a queue",
@@ -239,11 +244,20 @@ const GROUPS: Readonly<Record<string, Group>> = {
   P24: {
     holds: "translation requests of endpoints, and what invalidates their answers",
     tests: {
+      "hw/properties/ats.ts": [
+        ATS,
+      ],
+      "hw/smmuv3_ats_test.ts": [
+        "a request is granted what the page permits, in all combinations of stage 1",
+        "F_BAD_ATS_TREQ says what was asked for, F_TRANSL_FORBIDDEN who may not",
+      ],
+      "hw/dma_test_ats_test.ts": [
+        "the ATC keeps a page until CMD_ATC_INV: TLB invalidation does not reach it",
+      ],
       "hw/smmuv3_command_legality_test.ts": [
         "an endpoint that does not answer is CERROR_ATC_INV_SYNC at the CMD_SYNC, which then can go on",
       ],
     },
-    without: "translation requests",
   },
   P25: {
     holds: "masks, guards, sizes and aliases of registers",

@@ -3,6 +3,7 @@
  * snapshots.
  * @module
  */
+import { type AtsPort, TranslationCompletion } from "../../hw/ats_port.ts";
 import { GuestRam } from "../../hw/guest_memory.ts";
 import { Access } from "../../hw/smmuv3/fault.ts";
 import { SmmuV3, type SmmuV3Snapshot } from "../../hw/smmuv3/smmuv3.ts";
@@ -48,6 +49,9 @@ export const KINDS = {
   "two-level CD table": { streamId: 5, log2granule: 12, tg0: 0, nested: false, substreams: true },
 } as const satisfies Record<string, Kind>;
 
+const ENDPOINT = { streamId: KINDS["4 KiB"].streamId, substreamId: -1 };
+const TO_WRITE = { write: true, execute: false, privileged: false };
+
 /** A kind of tables. */
 export type KindName = keyof typeof KINDS;
 
@@ -57,6 +61,8 @@ export class DeviceWork {
   readonly smmu: SmmuV3;
   readonly #quads: BigUint64Array;
   readonly #snapshot: SmmuV3Snapshot;
+  readonly #port: AtsPort;
+  readonly #completion = new TranslationCompletion();
   #free = RAM + 0x10_0000;
   #below = 0;
 
@@ -73,8 +79,10 @@ export class DeviceWork {
         granule16K: true,
         granule64K: true,
         twoLevelContextTable: true,
+        ats: true,
       },
     });
+    this.#port = this.smmu.atsPort();
     this.#below = this.#table(12);
     // Memory below stage 2 is where it is, page by page.
     for (let gpa = RAM; gpa < RAM + SIZE; gpa += 0x1000) {
@@ -103,6 +111,15 @@ export class DeviceWork {
     for (let i = 0; i < MISSES; i++) {
       if (substreams) translator.contexts.invalidateSubstream(streamId, 1);
       translator.translate(requester, i << log2granule, 0, Access.Write);
+    }
+  }
+
+  /** Asks for translations of pages of one stream as an endpoint does, of which the TLB has every other one. */
+  requests(): void {
+    const { tlb } = this.smmu.translator;
+    tlb.invalidateAll();
+    for (let i = 0; i < MISSES; i++) {
+      this.#port.translate(ENDPOINT, (i >>> 1) << 12, 0, TO_WRITE, this.#completion);
     }
   }
 
@@ -203,6 +220,7 @@ export class DeviceWork {
     const ste = STREAMS + streamId * 64;
     const shape = substreams ? (1n << 4n) | (7n << 59n) : 0n;
     this.#store(ste, BigInt(context) | shape | (nested ? 0b1111n : 0b1011n));
+    this.#store(ste + 8, 1n << 28n); // EATS: full ATS
     // S2VMID; 48 bits from level 0, 48 bits out, S2AA64, S2R
     const stage2 = (16n << 32n) | (2n << 38n) | (5n << 48n) | (1n << 51n) | (1n << 58n);
     this.#store(ste + 16, BigInt(VMID) | stage2);

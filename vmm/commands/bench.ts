@@ -3,6 +3,7 @@
  * @module
  */
 import { allocatedBytes } from "../bench/allocation.ts";
+import { DeviceWork, MISSES } from "../bench/device_work.ts";
 import { compare, median } from "../bench/compare.ts";
 import { COMMANDS, CoreWork, PAGES } from "../bench/core.ts";
 import { type GuestTable, tableLines } from "../bench/guest_table.ts";
@@ -121,10 +122,12 @@ async function measureCore({ note, signal }: Io): Promise<Measure[]> {
 
 /** Ten million of each: nothing is allocated for one. */
 function measureAllocation(core: CoreWork): Measure[] {
+  const device = new DeviceWork();
   const works: [name: string, work: () => void, operations: number][] = [
     ["TLB hit", () => core.hit(), PAGES],
     ["four-level walk", () => core.miss(), PAGES],
     ["TLBI_NH_VA", () => core.commands(), COMMANDS],
+    ["translation request", () => device.requests(), MISSES],
   ];
   return works.map(([name, work, operations]) => {
     const value = allocatedBytes(work, operations, OPERATIONS);

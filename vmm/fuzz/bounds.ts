@@ -3,7 +3,7 @@
  * structure a level and no more.
  * @module
  */
-import { MOST_STALLED_BYTES, type Step } from "./step.ts";
+import { type HowTransferred, MOST_STALLED_BYTES, type Step } from "./step.ts";
 
 /** Levels of tables; each descriptor of stage 1 is found by a walk of stage 2, and so is the page. */
 const NESTED_WALK = 4 * (4 + 1) + 4;
@@ -33,8 +33,7 @@ export function mostAccesses(step: Step, { commands, answers, moved }: Done): nu
     case "store":
       return 0;
     case "transfer":
-      return pages(step.how === "message" ? 4 : step.sizeBytes) * PAGE *
-        (step.race === undefined ? 1 : RACE);
+      return transferred(step.how, step.sizeBytes) * PAGE * (step.race === undefined ? 1 : RACE);
     case "reset":
     case "restore":
       return 2 * HARDWARE;
@@ -45,6 +44,14 @@ export function mostAccesses(step: Step, { commands, answers, moved }: Done): nu
         (moved * pages(MOST_STALLED_BYTES) + inVain) * PAGE;
     }
   }
+}
+
+/** A translation request tries three sets of permissions; before it, the STE alone is looked at. */
+const TRIES = 3;
+
+function transferred(how: HowTransferred, sizeBytes: number): number {
+  if (how === "message" || how === "page request") return pages(4);
+  return how === "translation request" ? TRIES + 1 : pages(sizeBytes);
 }
 
 function pages(sizeBytes: number): number {

@@ -2,9 +2,10 @@
  * Runs of a hostile guest, one after the other, each on a device of its own with features of its own.
  * @module
  */
+import { chooseFeatures } from "./choose_features.ts";
 import { Dice } from "./dice.ts";
 import { FuzzedDevice, type MakeDevice, ours } from "./fuzzed_device.ts";
-import { chooseFeatures, HostileGuest } from "./hostile_guest.ts";
+import { HostileGuest } from "./hostile_guest.ts";
 import { minimiseCase } from "./minimise_case.ts";
 import { messageOf } from "./play_case.ts";
 import { Reach } from "./reach.ts";

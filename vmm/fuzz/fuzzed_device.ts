@@ -2,9 +2,11 @@
  * A device that a hostile guest plays with, and what has to hold after each of its steps.
  * @module
  */
+import { type AtsPort, CompletionStatus, TranslationCompletion } from "../../hw/ats_port.ts";
 import type { Requester } from "../../hw/device.ts";
 import type { HostIommu } from "../../hw/smmuv3/host_iommu.ts";
-import { SmmuV3, type SmmuV3Options } from "../../hw/smmuv3/smmuv3.ts";
+import type { SmmuV3Options } from "../../hw/smmuv3/options.ts";
+import { SmmuV3 } from "../../hw/smmuv3/smmuv3.ts";
 import { mostAccesses } from "./bounds.ts";
 import { DeviceInvariants } from "./device_invariants.ts";
 import { Reach } from "./reach.ts";
@@ -39,6 +41,7 @@ export class FuzzedDevice {
   readonly #makeDevice: MakeDevice;
   readonly #invariants: DeviceInvariants;
   #smmu: SmmuV3;
+  #ats: AtsPort;
   #hardware = 0;
   #ends = 0;
   #transactions: Waiting[] = [];
@@ -55,6 +58,7 @@ export class FuzzedDevice {
     this.memory = memory;
     this.#invariants = new DeviceInvariants(reach);
     this.#smmu = this.#make();
+    this.#ats = this.#smmu.atsPort();
     this.#invariants.begin(this.#smmu);
   }
 
@@ -118,6 +122,9 @@ export class FuzzedDevice {
     const { how, streamId, substreamId, lo, hi, sizeBytes } = step;
     const requester: Requester = { streamId, substreamId };
     const { dma } = this.#smmu;
+    if (how === "translation request" || how === "page request") {
+      return this.#ask(how, requester, lo, hi, sizeBytes);
+    }
     if (how === "message") return void dma.message(requester, lo & ~3, hi, 0x1234);
     // What is written to a table is a descriptor.
     const bytes = new Uint8Array(sizeBytes);
@@ -126,6 +133,10 @@ export class FuzzedDevice {
     }
     if (how === "read") return void dma.read(requester, lo, hi, bytes);
     if (how === "write") return void dma.write(requester, lo, hi, bytes);
+    if (how === "translated read") return void this.#ats.translated.read(requester, lo, hi, bytes);
+    if (how === "translated write") {
+      return void this.#ats.translated.write(requester, lo, hi, bytes);
+    }
     const transaction: Waiting = { sizeBytes, ends: 0 };
     this.#transactions.push(transaction);
     const port = this.#smmu.stallablePort();
@@ -135,6 +146,23 @@ export class FuzzedDevice {
     };
     if (how === "stallable read") port.read(requester, lo, hi, bytes, done);
     else port.write(requester, lo, hi, bytes, done);
+  }
+
+  /** The size says what is asked for, and the group. What is granted is a page that lies where it says. */
+  #ask(how: string, requester: Requester, lo: number, hi: number, bits: number): void {
+    const has = (bit: number): boolean => (bits >>> bit & 1) !== 0;
+    const kind = { read: has(0), write: has(1), execute: has(2), privileged: has(3), last: has(4) };
+    if (how === "page request") return this.#ats.requestPage(requester, lo, hi, bits & 511, kind);
+    const completion = new TranslationCompletion();
+    this.#ats.translate(requester, lo, hi, kind, completion);
+    const { status, gpa, log2size, read, write, execute } = completion;
+    if (status !== CompletionStatus.Success) {
+      if (read || write || execute) throw new Error(`Status ${status} grants something`);
+      return;
+    }
+    const isPage = gpa % 2 ** log2size === 0 && gpa < 2 ** this.#smmu.features.oas;
+    if (!isPage || log2size < 12) throw new Error(`${gpa} is no page of 2^${log2size} bytes`);
+    if (execute && !read) throw new Error("To execute is granted, but not to read");
   }
 
   /** Each transaction ends once; those that have are forgotten. */
@@ -163,6 +191,7 @@ export class FuzzedDevice {
     const snapshot = this.#smmu.snapshot();
     this.#smmu.reset();
     this.#smmu = this.#make();
+    this.#ats = this.#smmu.atsPort();
     this.#smmu.restore(JSON.parse(JSON.stringify(snapshot)));
     this.#invariants.begin(this.#smmu);
     if (JSON.stringify(this.#smmu.snapshot()) !== JSON.stringify(snapshot)) {

@@ -4,7 +4,14 @@
  */
 import type { Features } from "../../hw/smmuv3/features.ts";
 import type { Dice } from "./dice.ts";
-import { MOST_BYTES, MOST_STALLED_BYTES, PLACE, type Step, type Store } from "./step.ts";
+import {
+  type HowTransferred,
+  MOST_BYTES,
+  MOST_STALLED_BYTES,
+  PLACE,
+  type Step,
+  type Store,
+} from "./step.ts";
 
 const CR0 = 0x20;
 const GERROR = 0x60;
@@ -20,41 +27,26 @@ const OPCODES = [
 ];
 const PLACES: readonly number[] = Object.values(PLACE);
 const STREAMS = [0, 1, 2, 3, 5, 7];
+const NESTED = 0b1111;
 const PAGES = 7;
 const PAGE = 0x1_0000;
+
+/** What endpoints do that can wait, that translate for themselves, and all others. */
+const WAITING = ["stallable read", "stallable write"] as const;
+const TRANSLATING = [
+  "translated read",
+  "translated write",
+  "translation request",
+  "translation request",
+  "page request",
+] as const;
+const ORDINARY = ["read", "read", "write", "write", "message", ...WAITING] as const;
 
 /** What a guest does more than other things, or all alike. */
 const MOODS = ["all", "all", "translations", "commands", "stalls"] as const;
 
 /** Reads a register of the device that is played with. */
 export type ReadRegister = (offset: number) => number;
-
-/** All features, so many that what is there can be met; or few. */
-export function chooseFeatures(dice: Dice): Partial<Features> {
-  const log2CommandQueue = dice.of([4, 6, 8]);
-  const log2EventQueue = dice.of([0, 2, 6]);
-  const queues = { log2CommandQueue, log2EventQueue };
-  if (dice.oneIn(5)) {
-    return { ...queues, ssidSize: dice.of([0, 4, 20]), oas: dice.of([32, 40, 48]) };
-  }
-  return {
-    ...queues,
-    ssidSize: dice.of([4, 10, 20]),
-    oas: dice.of([44, 48, 52]),
-    stage2: true,
-    vmid16: dice.oneIn(2),
-    hyp: dice.oneIn(2),
-    granule16K: true,
-    granule64K: true,
-    vax: true,
-    xnx: dice.oneIn(2),
-    twoLevelContextTable: true,
-    httu: 2,
-    ...(dice.oneIn(3) ? {} : { stallModel: 0, stallMax: dice.of([1, 3, 16]) }),
-    ats: true,
-    pri: true,
-  };
-}
 
 /** Thinks of what comes next. */
 export class HostileGuest {
@@ -91,11 +83,11 @@ export class HostileGuest {
     const log2size = this.#dice.below(9);
     yield register([CR0, 0]);
     yield register([0x64, this.#read(GERROR)]);
-    yield* [[0x28, 0xd75], [0x2c, this.#dice.below(8)], [0x84, 0], [0x80, streams]].map(register);
+    yield* [[0x28, 0xd75], [0x2c, this.#dice.below(16)], [0x84, 0], [0x80, streams]].map(register);
     yield* [[0x88, 6], [0x98, 0], [0x9c, 0]].map(register);
     yield* [[0x94, 0], [0x90, commands | log2size], [0xa4, 0], [0xa0, events | log2size]]
       .map(register);
-    yield* [[0x50, 5], [CR0, 0xd]].map(register);
+    yield* [[0x50, 5], [CR0, this.#dice.of([0xd, 0x1d, 0x1f])]].map(register);
     const stores: Store[] = [];
     for (let page = 0; page < PAGES; page++) {
       for (let index = 0; index < 8; index++) {
@@ -158,7 +150,7 @@ export class HostileGuest {
   #register(): Step {
     const dice = this.#dice;
     // Mostly it stays enabled, or nothing interesting happens.
-    if (dice.oneIn(2)) return register([CR0, 0xd]);
+    if (dice.oneIn(2)) return register([CR0, dice.of([0xd, 0x1d, 0x1f])]);
     const offset = dice.oneIn(10) ? dice.below(0x8000) * 4 : dice.of(REGISTERS);
     const size = dice.oneIn(4) ? 2 : 1;
     const words = Array.from({ length: size }, () => this.#word());
@@ -216,8 +208,10 @@ export class HostileGuest {
       : dice.of([0b1011, 0b1011, 0b1011, 0b1001, 0b0001]);
     const ste = [
       BigInt(config | format << 4 | cd) | (BigInt(log2count) << 59n),
-      // S1DSS, MEV; now and then EATS and STRW
-      BigInt(dice.below(4) | dice.below(2) << 19) |
+      // S1DSS, MEV, EATS; now and then EATS and STRW that cannot be
+      BigInt(
+        dice.below(4) | dice.below(2) << 19 | dice.of(config === NESTED ? [0, 1, 2] : [0, 1]) << 28,
+      ) |
       (dice.oneIn(8) ? this.#quad() & 0xf000_0000n : 0n),
       this.#stage2(),
       table(),
@@ -348,16 +342,8 @@ export class HostileGuest {
 
   #transfer(): Step {
     const dice = this.#dice;
-    const how = dice.of(
-      this.#mood === "stalls" ? ["stallable read", "stallable write"] as const : [
-        "read",
-        "read",
-        "write",
-        "write",
-        "message",
-        "stallable read",
-        "stallable write",
-      ] as const,
+    const how = dice.of<HowTransferred>(
+      this.#mood === "stalls" ? WAITING : dice.oneIn(5) ? TRANSLATING : ORDINARY,
     );
     const most = how.startsWith("stallable") ? MOST_STALLED_BYTES : MOST_BYTES;
     const step: Step = {

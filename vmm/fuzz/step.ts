@@ -35,6 +35,18 @@ export const MOST_STALLED_BYTES = 0x2000;
 /** A quad of memory: its address, and its value in hexadecimal. */
 export type Store = readonly [gpa: number, value: string];
 
+/** What an endpoint does: transactions, or what it asks for one page. */
+export type HowTransferred =
+  | "read"
+  | "write"
+  | "message"
+  | "stallable read"
+  | "stallable write"
+  | "translated read"
+  | "translated write"
+  | "translation request"
+  | "page request";
+
 /** One thing that happens. */
 export type Step =
   /** A register is written, 4 or 8 bytes. */
@@ -44,7 +56,7 @@ export type Step =
   /** An endpoint makes a transaction; while it is under way the guest may store, at the nth access of the device. */
   | {
     readonly do: "transfer";
-    readonly how: "read" | "write" | "message" | "stallable read" | "stallable write";
+    readonly how: HowTransferred;
     readonly streamId: number;
     readonly substreamId: number;
     readonly lo: number;

@@ -17,7 +17,7 @@ import type { Tlb } from "../translation/tlb.ts";
 import { isCdIllegal } from "./cd_validity.ts";
 import { CdTable } from "./cd_table.ts";
 import { adopt, adoptStage2 } from "./adoption.ts";
-import { Context, type ContextSource, Mode, worldOf } from "./context.ts";
+import { Context, type ContextSource, Mode, STREAM_ITSELF, worldOf } from "./context.ts";
 import { StageTwo } from "./stage_two.ts";
 import { isSteIllegal } from "./ste_validity.ts";
 import type { StreamSource } from "./stream_table.ts";
@@ -57,12 +57,36 @@ export class Configurator {
 
   /** The context of a requester, newly decoded, while `tlb.domains` has room; undefined when there is none. */
   configure(requester: Requester): Context | undefined {
+    const ste = this.#find(requester.streamId);
+    if (ste === undefined) {
+      const isTold = this.event !== EVENT.C_BAD_STREAMID || get(this.#cr2, CR2.RECINVSID) === 1;
+      return isTold ? undefined : this.#refuse(0);
+    }
+    const config = get(ste, STE.Config);
+    if (config < Config.Bypass) return this.#make(requester, Mode.Abort);
+    const hasStage1 = config === Config.Stage1 || config === Config.Nested;
+    if (hasStage1) return this.#configureStage1(requester, ste);
+    if (requester.substreamId >= 0) return this.#refuse(EVENT.C_BAD_SUBSTREAMID);
+    return this.#withoutStage1(requester, ste);
+  }
+
+  /**
+   * What the STE of a stream says by itself, newly decoded, whatever its CDs say; as that of the pseudo-substream
+   * `STREAM_ITSELF`. C_BAD_STREAMID is said here whatever CR2.RECINVSID is.
+   */
+  configureStream(streamId: number): Context | undefined {
+    const ste = this.#find(streamId);
+    if (ste === undefined) return undefined;
+    const requester = { streamId, substreamId: STREAM_ITSELF };
+    if (get(ste, STE.Config) < Config.Bypass) return this.#make(requester, Mode.Abort);
+    return this.#withoutStage1(requester, ste);
+  }
+
+  /** A valid and legal STE; when there is none, the event says why. */
+  #find(streamId: number): Uint32Array | undefined {
     this.merges = false;
     this.stage2 = undefined;
-    const event = this.#streams.find(requester.streamId);
-    if (event === EVENT.C_BAD_STREAMID && get(this.#cr2, CR2.RECINVSID) === 0) {
-      return this.#refuse(0);
-    }
+    const event = this.#streams.find(streamId);
     if (event !== 0) {
       this.gpa = this.#streams.gpa;
       return this.#refuse(event);
@@ -72,12 +96,7 @@ export class Configurator {
       return this.#refuse(EVENT.C_BAD_STE);
     }
     this.merges = get(ste, STE.MEV) === 1;
-    const config = get(ste, STE.Config);
-    if (config < Config.Bypass) return this.#make(requester, Mode.Abort);
-    const hasStage1 = config === Config.Stage1 || config === Config.Nested;
-    if (hasStage1) return this.#configureStage1(requester, ste);
-    if (requester.substreamId >= 0) return this.#refuse(EVENT.C_BAD_SUBSTREAMID);
-    return this.#withoutStage1(requester, ste);
+    return ste;
   }
 
   #withoutStage1(requester: Requester, ste: Uint32Array): Context {

@@ -10,7 +10,7 @@ import { Protection } from "../translation/permissions.ts";
 import { World } from "../translation/domains.ts";
 import { stage1OutputBits, stage1Roots } from "./cd_validity.ts";
 import { StageTwo } from "./stage_two.ts";
-import { streamWorld, usesVmid } from "./ste_validity.ts";
+import { effectiveEats, streamWorld, usesVmid } from "./ste_validity.ts";
 import { beyond, NO_ROOT, type TableRoot } from "./table_root.ts";
 
 /** What happens to a stream's transactions. */
@@ -24,6 +24,9 @@ export const Mode = {
   /** Stage 2 alone translates them. */
   Stage2: 3,
 } as const;
+
+/** In place of a SubstreamID: the context is what the STE says by itself. */
+export const STREAM_ITSELF = -2;
 
 /** What a context is made from. */
 export interface ContextSource {
@@ -44,7 +47,7 @@ export const IGNORED_IN_ONE_RANGE = 0b100;
 export class Context {
   /** StreamID that it was made for. */
   readonly streamId: number;
-  /** SubstreamID of the requests that it answers, -1 for those without one. */
+  /** SubstreamID of the requests that it answers, -1 for those without one; or `STREAM_ITSELF`. */
   readonly substreamId: number;
   /** One of `Mode`. */
   readonly mode: number;
@@ -72,6 +75,8 @@ export class Context {
   readonly stalls: boolean;
   /** Equal events may be merged. STE.MEV */
   readonly merges: boolean;
+  /** The effective STE.EATS while CR0.ATSCHK is 1: one of `EATS`. */
+  readonly eats: number;
   /** Bits of `Protection`. */
   readonly protection: number;
   /** TTB0 and TTB1. */
@@ -111,6 +116,7 @@ export class Context {
     this.aborts = cd === undefined || get(cd, CD.A) === 1;
     this.stalls = cd !== undefined && get(cd, CD.S) === 1;
     this.merges = get(ste, STE.MEV) === 1;
+    this.eats = effectiveEats(ste, features);
     this.protection = cd ? protection(cd, oneRange) : 0;
     this.roots = cd ? stage1Roots(cd, features, oneRange) : [NO_ROOT, NO_ROOT];
     this.stage2 = mode >= Mode.Translate && (get(ste, STE.Config) & 0b110) === 0b110

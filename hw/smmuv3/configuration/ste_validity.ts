@@ -4,10 +4,8 @@
  */
 import { get, getAddress } from "../../bits.ts";
 import type { Features } from "../features.ts";
-import { Config, S1Fmt, STE, STRW } from "../spec/ste.ts";
+import { Config, EATS, S1Fmt, STE, STRW } from "../spec/ste.ts";
 import { isStageTwoIllegal } from "./stage_two.ts";
-
-const EATS = { Full: 0b01, Split: 0b10 } as const;
 
 /** True when STE contents that are valid (V=1) are ILLEGAL on this device. */
 export function isSteIllegal(ste: Uint32Array, features: Features): boolean {
@@ -34,6 +32,13 @@ export function usesVmid(ste: Uint32Array, features: Features): boolean {
 /** The effective STE.STRW of a stream that stage 1 translates. IgnoreSTESTRW() */
 export function streamWorld(ste: Uint32Array, features: Features): number {
   return features.hyp && get(ste, STE.Config) === Config.Stage1 ? get(ste, STE.STRW) : STRW.El1;
+}
+
+/** What STE.EATS means of a legal STE while CR0.ATSCHK is 1; without DPT, 0b11 behaves as 0b00. */
+export function effectiveEats(ste: Uint32Array, features: Features): number {
+  const eats = get(ste, STE.EATS);
+  const isIgnored = !features.ats || get(ste, STE.Config) <= Config.Bypass;
+  return isIgnored || eats > EATS.Split ? EATS.Disabled : eats;
 }
 
 function isStage1Illegal(ste: Uint32Array, features: Features): boolean {

@@ -12,7 +12,9 @@ export const EVENT = {
   C_BAD_STREAMID: 0x02,
   F_STE_FETCH: 0x03,
   C_BAD_STE: 0x04,
+  F_BAD_ATS_TREQ: 0x05,
   F_STREAM_DISABLED: 0x06,
+  F_TRANSL_FORBIDDEN: 0x07,
   C_BAD_SUBSTREAMID: 0x08,
   F_CD_FETCH: 0x09,
   C_BAD_CD: 0x0a,
@@ -46,6 +48,15 @@ export const RECORD = {
 
 /** In place of Reason, in records with Stall=1. */
 export const STALL_RECORD = { STAG: bits(79, 64) } as const;
+
+/** In records of F_BAD_ATS_TREQ: how many units were asked for, and to do what. The address has no bits below 12. */
+export const BAD_ATS_RECORD = {
+  Span: bits(67, 64),
+  PRIV: bits(92),
+  X: bits(93),
+  W: bits(94),
+  R: bits(95),
+} as const;
 
 /** Values of RECORD.CLASS: what was being translated. */
 export const CLASS = { CD: 0, TT: 1, IN: 2 } as const;

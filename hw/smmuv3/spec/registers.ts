@@ -31,10 +31,10 @@ export const REG = {
   IDR5: ro(0x0014),
   IIDR: ro(0x0018),
   AIDR: ro(0x001c),
-  CR0: rw(0x0020, 0x0000_000f),
+  CR0: rw(0x0020, 0x0000_001f),
   CR0ACK: ro(0x0024),
   CR1: rw(0x0028, 0x0000_0fff),
-  CR2: rw(0x002c, 0x0000_0007),
+  CR2: rw(0x002c, 0x0000_000f),
   STATUSR: ro(0x0040),
   GBPA: rw(0x0044, 0x801f_3f1f),
   IRQ_CTRL: rw(0x0050, 0x0000_0007),
@@ -162,7 +162,12 @@ export const CR1 = {
 } as const;
 
 /** §6.3.12 SMMU_CR2. */
-export const CR2 = { E2H: bits(0), RECINVSID: bits(1), PTM: bits(2) } as const;
+export const CR2 = {
+  E2H: bits(0),
+  RECINVSID: bits(1),
+  PTM: bits(2),
+  REC_CFG_ATS: bits(3),
+} as const;
 
 /** §6.3.14 SMMU_GBPA. */
 export const GBPA = {

@@ -65,6 +65,9 @@ export const Config = { Bypass: 0b100, Stage1: 0b101, Stage2: 0b110, Nested: 0b1
 /** Values of STE.S1Fmt other than a linear table. */
 export const S1Fmt = { TwoLevel4K: 1, TwoLevel64K: 2 } as const;
 
+/** Values of STE.EATS; 3 is reserved while IDR3.DPT is 0. */
+export const EATS = { Disabled: 0b00, Full: 0b01, Split: 0b10 } as const;
+
 /** Values of STE.STRW: the StreamWorld of a stream that only stage 1 translates. Values with bit 0 are reserved. */
 export const STRW = { El1: 0b00, El2: 0b10 } as const;
 

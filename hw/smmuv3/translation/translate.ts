@@ -27,6 +27,18 @@ import { Walker } from "./walk.ts";
 const BYPASS_MASK = 0x3fff_ffff;
 const SMMUEN = maskOf(CR0.SMMUEN);
 
+/** What a translator translates with. */
+export interface TranslatorParts {
+  /** From a requester to its context. */
+  readonly configurator: Configurator;
+  /** Stage 1, with stage 2 below it. */
+  readonly walker: Walker;
+  /** Stage 2 alone. */
+  readonly stageTwo: StageTwoWalker;
+  /** Where and why the last of them failed. */
+  readonly trouble: Trouble;
+}
+
 /** Where faults go. */
 export type FaultSink = (fault: Fault) => void;
 
@@ -49,6 +61,12 @@ export class Translator {
    * @internal
    */
   readonly fault: Fault = new Fault();
+
+  /**
+   * The parts that translate, for those who ask without being transactions.
+   * @internal
+   */
+  readonly parts: TranslatorParts;
 
   /** Bits of an address inside the page of the last translation. */
   #offsetMask = 0;
@@ -88,6 +106,12 @@ export class Translator {
       this.#stageTwo,
       this.tlb,
     );
+    this.parts = {
+      configurator: this.#configurator,
+      walker: this.#walker,
+      stageTwo: this.#stageTwo,
+      trouble: this.#trouble,
+    };
     this.#report = report;
     this.#observer = observer;
   }
@@ -138,14 +162,28 @@ export class Translator {
     needed: number,
   ): number {
     if (context.mode === Mode.Stage2) {
-      return this.#walkStage2(context, requester, lo, hi, access, needed);
+      return this.translateStage2(context, requester, lo, hi, access);
     }
     const walker = this.#walker;
     const event = walker.walk(context, lo, upper, needed);
     if (event !== 0) {
       return this.#terminate(event, context, context.stage2, requester, lo, hi, access);
     }
-    const { outputLo, outputHi, log2size, log2leaf, global, permissions } = walker;
+    this.keep(context, lo, upper);
+    const { outputLo, outputHi, log2size } = walker;
+    const offsetMask = (1 << log2size) - 1;
+    this.gpa = outputHi * 0x1_0000_0000 + ((outputLo | (lo & offsetMask)) >>> 0);
+    this.#offsetMask = offsetMask;
+    this.#observer?.translation(requester, Translation.Walk);
+    return 0;
+  }
+
+  /**
+   * Caches what the walker found for an address whose top byte is extended where it is ignored.
+   * @internal
+   */
+  keep(context: Context, lo: number, upper: number): void {
+    const { outputLo, outputHi, log2size, log2leaf, global, permissions } = this.#walker;
     this.tlb.insert(
       lo,
       upper,
@@ -156,28 +194,26 @@ export class Translator {
       outputHi,
       permissions,
     );
-    const offsetMask = (1 << log2size) - 1;
-    this.gpa = outputHi * 0x1_0000_0000 + ((outputLo | (lo & offsetMask)) >>> 0);
-    this.#offsetMask = offsetMask;
-    this.#observer?.translation(requester, Translation.Walk);
-    return 0;
   }
 
-  /** §3.4: bypassed stage 1 lets no address through that is beyond the IAS, which is the OAS. */
-  #walkStage2(
+  /**
+   * Translates by stage 2 alone, as `translate` does. §3.4: bypassed stage 1 lets no address through that is beyond the
+   * IAS, which is the OAS.
+   * @internal
+   */
+  translateStage2(
     context: Context,
     requester: Requester,
     lo: number,
     hi: number,
     access: number,
-    needed: number,
   ): number {
     if (hi * 0x1_0000_0000 + lo >= 2 ** this.#features.oas) {
       return this.#beyondInput(context, requester, lo, hi, access);
     }
     const walker = this.#stageTwo;
     const stage2 = context.stage2!;
-    const event = walker.translate(stage2, lo, hi, needed, CLASS.IN);
+    const event = walker.translate(stage2, lo, hi, permissionsNeeded(access), CLASS.IN);
     if (event !== 0) return this.#terminate(event, context, stage2, requester, lo, hi, access);
     this.gpa = walker.gpaHi * 0x1_0000_0000 + walker.gpaLo;
     this.#offsetMask = (1 << walker.log2size) - 1;
@@ -290,7 +326,7 @@ export class Translator {
 }
 
 /** The upper word of an address whose top byte is replaced by copies of bit 55 where it is ignored. §3.4.1 */
-function withoutTag(hi: number, tbi: number): number {
+export function withoutTag(hi: number, tbi: number): number {
   if (tbi === IGNORED_IN_ONE_RANGE) return hi & 0x00ff_ffff;
   const upper = (hi >>> 23) & 1;
   if ((tbi & (1 << upper)) === 0) return hi;

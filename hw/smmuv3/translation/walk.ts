@@ -37,6 +37,10 @@ export class Walker {
   outputLo = 0;
   /** High word of the output page's address. */
   outputHi = 0;
+  /** Low word of what stage 1 makes of the address, when stage 2 comes next. */
+  ipaLo = 0;
+  /** High word of it. */
+  ipaHi = 0;
   /** log2 of the size of what is translated in one piece, in bytes. */
   log2size = 0;
   /** log2 of the size of the leaf of stage 1. */
@@ -206,6 +210,8 @@ export class Walker {
   #below(stage2: StageTwo, lo: number, needed: number): number {
     const below = this.#stageTwo;
     const ipaLo = (this.outputLo | (lo & ((1 << this.log2size) - 1))) >>> 0;
+    this.ipaLo = ipaLo;
+    this.ipaHi = this.outputHi;
     const event = below.translate(stage2, ipaLo, this.outputHi, needed, CLASS.IN);
     if (event !== 0) return event;
     const log2size = Math.min(this.log2size, below.log2size);

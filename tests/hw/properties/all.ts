@@ -2,6 +2,7 @@
  * All properties.
  * @module
  */
+import { ats } from "./ats.ts";
 import { bringUp } from "./bring_up.ts";
 import { coherence } from "./coherence.ts";
 import { commandQueue } from "./command_queue.ts";
@@ -24,6 +25,7 @@ export const PROPERTIES: readonly Property[] = [
   race,
   substreams,
   stalls,
+  ats,
   registers,
   bringUp,
 ];

@@ -2,6 +2,7 @@
  * Devices that are broken on purpose.
  * @module
  */
+import type { AtsPort } from "../../../hw/ats_port.ts";
 import type { GuestMemory } from "../../../hw/guest_memory.ts";
 import type { Tlb } from "../../../hw/smmuv3/translation/tlb.ts";
 import { altered, CDS, Guest, STRTAB } from "../../support/guest.ts";
@@ -24,6 +25,7 @@ const WALKS = "P14 P15 P17 P19 P21 P22";
 const UPDATES = "P19";
 const SUBSTREAMS = "P20";
 const STALLS = "P23";
+const ATS = "P24";
 const REGISTERS = "P25";
 const BRING_UP = "P26";
 const CMDQ_PROD = 0x98;
@@ -394,6 +396,43 @@ export const CANARIES: readonly Canary[] = [
       const { smmu } = guest;
       const read = smmu.read32.bind(smmu);
       smmu.read32 = (offset): number => offset === 0xac ? 0 : read(offset);
+    }),
+  },
+  {
+    name: "split-stage ATS whose answers are physical addresses",
+    groups: ATS,
+    make: withRecords(64, (quads, gpa) => {
+      const eats = quads[1] >> 28n & 3n;
+      if (isSte(gpa) && eats === 2n && (quads[0] >> 1n & 7n) === 7n) quads[1] ^= 3n << 28n;
+    }),
+  },
+  {
+    name: "an ATSCHK that cannot be set",
+    groups: ATS,
+    make: tampered((guest) => {
+      withWrites(guest, (offset, value, honest) => {
+        honest(offset, offset === 0x20 ? value & ~0x10 : value);
+      });
+    }),
+  },
+  {
+    name: "translation requests that record what is wrong with their configuration",
+    groups: ATS,
+    make: tampered((guest) => {
+      withWrites(guest, (offset, value, honest) => {
+        honest(offset, offset === 0x2c ? value | 8 : value);
+      });
+    }),
+  },
+  {
+    name: "translated transactions that are translated again",
+    groups: ATS,
+    make: tampered(({ smmu }) => {
+      const make = smmu.atsPort.bind(smmu);
+      smmu.atsPort = (): AtsPort => {
+        const port = make();
+        return { ...port, translated: { ...port.translated, read: smmu.dma.read.bind(smmu.dma) } };
+      };
     }),
   },
   {

@@ -94,7 +94,11 @@ export function rerecord(
     features: header.features,
     log2tlbSets: header.log2tlbSets,
     page: pageOf(header),
-    lines: { eventq: recorder.wire("eventq", wire), gerror: recorder.wire("gerror", wire) },
+    lines: {
+      eventq: recorder.wire("eventq", wire),
+      gerror: recorder.wire("gerror", wire),
+      priq: recorder.wire("priq", wire),
+    },
     msi: recorder.msi({ send: (gpa) => memory.answer("msi", gpa) }),
   });
   const doors = {

@@ -91,7 +91,11 @@ export class Replayer {
       features: header.features,
       log2tlbSets: header.log2tlbSets,
       page: pageOf(header),
-      lines: { eventq: this.#wire("eventq"), gerror: this.#wire("gerror") },
+      lines: {
+        eventq: this.#wire("eventq"),
+        gerror: this.#wire("gerror"),
+        priq: this.#wire("priq"),
+      },
       msi: { send: (gpa, data) => this.#answer(["msi", gpa, data >>> 0, false]) },
       observer: this.#observer(),
     });
