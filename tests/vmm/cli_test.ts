@@ -197,7 +197,7 @@ Deno.test("vsmmu bench --core --json prints one object and nothing else", async 
   assertEquals(code, 0);
   const { measures } = JSON.parse(out.join("\n"));
   assertEquals(measures.map(({ unit }: { unit: string }) => unit), [
-    ...["million/s", "ns", "ns", "bytes", "bytes", "bytes"],
+    ...["million/s", "ns", "ns", "bytes", "bytes", "bytes", "bytes"],
   ]);
   for (const { value, isWithin } of measures) {
     assertEquals([value >= 0, typeof isWithin], [true, "boolean"]);
