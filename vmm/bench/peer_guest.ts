@@ -4,10 +4,10 @@
  */
 import { EnvironmentError } from "../environment_error.ts";
 import { commandLineOf } from "../guest_command_line.ts";
-import { GuestConsole, type GuestEvent } from "../provision/guest_console.ts";
+import type { GuestEvent } from "../provision/guest_console.ts";
 import { type Provisioned, workingDisk } from "../provision/provision.ts";
 import { chooseBoard } from "../qemu/board.ts";
-import { describeEnd, QemuProcess } from "../qemu/qemu_process.ts";
+import { runGuest } from "../qemu/run_guest.ts";
 
 /** What to run. */
 export interface PeerGuest {
@@ -28,30 +28,15 @@ export interface PeerGuest {
 
 /** Runs it to its end; returns what the guest said. Throws an `EnvironmentError` when it did not do all it was told. */
 export async function runPeerGuest(guest: PeerGuest): Promise<GuestEvent[]> {
-  const { signal, timeoutSeconds, parts } = guest;
+  const { parts } = guest;
   using disk = await workingDisk(parts);
-  const process = QemuProcess.start(parts.qemu.tool, peerArguments(guest, disk.path));
-  const stop = (): void => process.kill("SIGKILL");
-  const timer = setTimeout(stop, timeoutSeconds * 1000);
-  signal.addEventListener("abort", stop);
-  const events: GuestEvent[] = [];
-  try {
-    const parser = new GuestConsole();
-    for await (const line of process.console) {
-      const event = parser.push(line);
-      if (event !== undefined) events.push(event);
-    }
-    const status = await process.exited;
-    signal.throwIfAborted();
-    if (events.some(({ kind }) => kind === "done")) return events;
-    const failure = events.find((event) => event.kind === "fail");
-    throw new EnvironmentError(
-      `Cannot measure QEMU's own devices: ${failure?.reason ?? describeEnd(process, status)}`,
-    );
-  } finally {
-    clearTimeout(timer);
-    signal.removeEventListener("abort", stop);
-  }
+  const { events, end } = await runGuest(parts.qemu.tool, peerArguments(guest, disk.path), {
+    timeoutSeconds: guest.timeoutSeconds,
+    signal: guest.signal,
+  });
+  if (events.some(({ kind }) => kind === "done")) return events;
+  const failure = events.find((event) => event.kind === "fail");
+  throw new EnvironmentError(`Cannot measure QEMU's own devices: ${failure?.reason ?? end}`);
 }
 
 /** QEMU's command line: a disk, and a device of the same identity as our DMA test device, are behind its SMMU. */

@@ -3,9 +3,9 @@
  * @module
  */
 import { EnvironmentError } from "../environment_error.ts";
-import { GuestConsole, type GuestEvent } from "../provision/guest_console.ts";
+import type { GuestEvent } from "../provision/guest_console.ts";
 import { memoryBackend } from "../qemu/machine_arguments.ts";
-import { describeEnd, QemuProcess } from "../qemu/qemu_process.ts";
+import { runGuest } from "../qemu/run_guest.ts";
 import type { Tool } from "../tool.ts";
 
 /** What to run. */
@@ -29,29 +29,11 @@ export interface AcceleratedGuest {
 
 /** Runs it to its end; returns what the guest said. Throws an `EnvironmentError` when it did not do all it was told. */
 export async function runAccelerated(guest: AcceleratedGuest): Promise<GuestEvent[]> {
-  const { signal, timeoutSeconds } = guest;
-  const process = QemuProcess.start(guest.qemu, acceleratedArguments(guest));
-  const stop = (): void => process.kill("SIGKILL");
-  const timer = setTimeout(stop, timeoutSeconds * 1000);
-  signal.addEventListener("abort", stop);
-  const events: GuestEvent[] = [];
-  try {
-    const parser = new GuestConsole();
-    for await (const line of process.console) {
-      guest.console(line);
-      const event = parser.push(line);
-      if (event !== undefined) events.push(event);
-    }
-    const status = await process.exited;
-    signal.throwIfAborted();
-    if (events.some(({ kind }) => kind === "done")) return events;
-    throw new EnvironmentError(
-      `The guest of QEMU's own SMMUv3 did not do all it was told: ${describeEnd(process, status)}`,
-    );
-  } finally {
-    clearTimeout(timer);
-    signal.removeEventListener("abort", stop);
-  }
+  const { events, end } = await runGuest(guest.qemu, acceleratedArguments(guest), guest);
+  if (events.some(({ kind }) => kind === "done")) return events;
+  throw new EnvironmentError(
+    `The guest of QEMU's own SMMUv3 did not do all it was told: ${end}`,
+  );
 }
 
 /** QEMU's command line. */
