@@ -2,11 +2,13 @@
  * Flags that all commands with a machine have.
  * @module
  */
+import type { Features } from "../../hw/smmuv3/features.ts";
 import type { InterruptKind, IommufdKind } from "../device_configuration.ts";
 import type { RegisterChoice } from "../machine_plan.ts";
 import type { ProvisionOptions } from "../provision/provision.ts";
 import type { PasidChoice } from "../vfio/pasid_choice.ts";
 import type { Flag, Values } from "./command.ts";
+import { FEATURES_FLAG, featuresOf } from "./features_flag.ts";
 
 /** Where the parts of a machine come from. */
 export const PARTS_FLAGS: Readonly<Record<string, Flag>> = {
@@ -77,6 +79,7 @@ export const GUEST_FLAGS: Readonly<Record<string, Flag>> = {
     help:
       "What is behind the SMMU: model (default), an iommufd in this process that uses the guest's tables, or none",
   },
+  ...FEATURES_FLAG,
   ...REGISTERS_FLAG,
   assign: {
     value: "DEVICE,…",
@@ -110,6 +113,8 @@ export interface Guest {
   readonly append: string;
   readonly interrupts: InterruptKind;
   readonly iommufd: IommufdKind;
+  /** Features of the SMMU other than the defaults. */
+  readonly features?: Partial<Features>;
   readonly registers: RegisterChoice;
   readonly assign: readonly string[];
   readonly rootPorts: boolean;
@@ -118,6 +123,7 @@ export interface Guest {
 
 /** What the flags say about the guest. Throws `UsageError`. */
 export function guestOf(values: Values): Guest {
+  const features = featuresOf(values);
   return {
     cpuCount: values.integer("smp", 2, 1, 64),
     memoryMiB: values.integer("memory", 1024, 256, 65536),
@@ -125,6 +131,7 @@ export function guestOf(values: Values): Guest {
     append: values.text("append") ?? "",
     interrupts: values.choice("interrupts", "msix", ["msix", "intx"]),
     iommufd: values.choice("iommufd", "model", ["model", "none"]),
+    ...(features ? { features } : {}),
     registers: registersOf(values),
     assign: (values.text("assign") ?? "").split(",").filter((path) => path !== ""),
     rootPorts: values.on("root-ports"),
