@@ -4,7 +4,7 @@
  */
 import { OP } from "../../hw/smmuv3/spec/commands.ts";
 import type { Mutation } from "./mutation.ts";
-import type { Random } from "./random.ts";
+import type { Random } from "../random.ts";
 import type { SceneStream, Visit } from "./scene.ts";
 
 /** A command: its two quads. */

@@ -9,7 +9,7 @@ import { CommandMix } from "./command_mix.ts";
 import { COPY, NOWHERE, PLACE, READERS, WRITERS } from "./ground.ts";
 import { mutate, type Mutation } from "./mutation.ts";
 import type { Program, Step } from "./program.ts";
-import { Random } from "./random.ts";
+import { Random } from "../random.ts";
 import { makeScene, type Scene, type SceneStream, type Visit } from "./scene.ts";
 
 /** Commands that drop configuration. */
@@ -22,7 +22,7 @@ const NOWHERE_BITS = [31, 40, 42, 43, 44, 47, 51];
 /** The program of a seed. */
 export function generate(seed: number): Program {
   for (let attempt = 0;; attempt++) {
-    const random = new Random(seed + attempt * 0x1000_0000);
+    const random = new Random(seed, attempt);
     try {
       return { seed, steps: new Writer(random, makeScene(random)).write() };
     } catch (error) {

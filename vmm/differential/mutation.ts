@@ -7,7 +7,7 @@ import { CD } from "../../hw/smmuv3/spec/cd.ts";
 import { L1STD, STE } from "../../hw/smmuv3/spec/ste.ts";
 import { NOWHERE } from "./ground.ts";
 import type { Image } from "./image.ts";
-import type { Random } from "./random.ts";
+import type { Random } from "../random.ts";
 import type { Scene, SceneStream, Visit } from "./scene.ts";
 
 /** What was changed. */

@@ -6,7 +6,7 @@ import { CD } from "../../hw/smmuv3/spec/cd.ts";
 import { Config, L1STD, STE } from "../../hw/smmuv3/spec/ste.ts";
 import { NOWHERE, PLACE, STREAMS } from "./ground.ts";
 import { Image } from "./image.ts";
-import type { Random } from "./random.ts";
+import type { Random } from "../random.ts";
 import { firstLevelOf, type Leaf, shiftOf, TableBuilder } from "./table_builder.ts";
 
 /** A page that a stream can be sent to. */
