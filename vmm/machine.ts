@@ -147,13 +147,14 @@ export class DeviceMachine implements Disposable {
     const recorder = this.#recorder;
     const limiter = new LineLimiter(log, HARDWARE_LOG);
     const recorded = recorder?.iommufd();
+    const calls: IommufdObserver = (name, args, errno, result) => {
+      counters.iommufdCall(name, errno, result);
+      // What is read from the kernel's queue is recorded as events when they pass on.
+      if (iommufd !== "kernel" || name !== "read") recorded?.(name, args, errno, result);
+    };
     const common = {
       features: chosen,
-      calls: (...[name, args, errno, result]: Parameters<IommufdObserver>): void => {
-        counters.iommufdCall(name, errno, result);
-        // What is read from the kernel's queue is recorded as events when they pass on.
-        if (iommufd !== "kernel" || name !== "read") recorded?.(name, args, errno, result);
-      },
+      calls,
       log: (line: string): void => limiter.line(`iommufd: ${line}`),
     };
     const hardware = iommufd === "kernel"

@@ -282,6 +282,11 @@ export class SmmuV3 implements MmioDevice {
     return this.#mapped?.look(writer) ?? 0;
   }
 
+  /** The same for the registers that software writes while the device runs; a look is at all of them, in several turns. */
+  glance(writer: RegisterWriter = this): number {
+    return this.#mapped?.glance(writer) ?? 0;
+  }
+
   /** What a write to the register at `offset` sets in motion. */
   #react(offset: number, old: number): void {
     const registers = this.#registers;
