@@ -28,10 +28,15 @@ export type ThreadMessage =
   | { readonly kind: "ready" }
   /** The guest looks for functions behind root ports, whose StreamIDs are to be found. */
   | { readonly kind: "seen" }
+  /** An endpoint, by its number, is to be taken from the guest; by force when the guest has not given it up in time. */
+  | { readonly kind: "unplug"; readonly endpoint: number; readonly isLast: boolean }
   /** One line for people. */
   | { readonly kind: "log"; readonly line: string }
   /** The thread has ended and left nothing behind; with a message when it had to. */
   | { readonly kind: "ended"; readonly failure?: string };
+
+/** Takes an endpoint, by its number, from the guest: asks the guest for it, or by force when `isLast`. */
+export type Unplug = (endpoint: number, isLast: boolean) => Promise<void>;
 
 /** Devices that are served until they are stopped. */
 export class DeviceThread implements AsyncDisposable {
@@ -45,11 +50,14 @@ export class DeviceThread implements AsyncDisposable {
   readonly #places: Int32Array;
   #where: (() => Promise<readonly number[]>) | undefined;
   #isWanted = false;
+  #unplug: Unplug | undefined;
+  readonly #log: (line: string) => void;
   readonly #ready = Promise.withResolvers<void>();
   readonly #end = Promise.withResolvers<string | undefined>();
 
   private constructor(configuration: DeviceConfiguration, log: (line: string) => void) {
     this.counters = new Counters();
+    this.#log = log;
     this.#stop = EventFd.create();
     this.#placed = EventFd.create();
     this.#places = new Int32Array(new SharedArrayBuffer(4 * configuration.endpoints.length));
@@ -58,6 +66,7 @@ export class DeviceThread implements AsyncDisposable {
       if (data.kind === "ready") this.#ready.resolve();
       else if (data.kind === "log") log(data.line);
       else if (data.kind === "seen") void this.#find();
+      else if (data.kind === "unplug") void this.#take(data.endpoint, data.isLast);
       else this.#end.resolve(data.failure);
     };
     worker.onerror = (event: ErrorEvent): void => {
@@ -99,10 +108,24 @@ export class DeviceThread implements AsyncDisposable {
     if (this.#isWanted) void this.#find();
   }
 
+  /** Whenever the host wants a function back that is behind a root port, `unplug` has the machine take it from the guest. */
+  unplugBy(unplug: Unplug): void {
+    this.#unplug = unplug;
+  }
+
   /** Ends the thread and waits until its sockets are gone. Safe to repeat. */
   async stop(): Promise<void> {
     if (this.#stop.fd.isOpen) this.#stop.signal();
     await this.ended;
+  }
+
+  async #take(endpoint: number, isLast: boolean): Promise<void> {
+    try {
+      await this.#unplug?.(endpoint, isLast);
+    } catch (error) {
+      if (!(error instanceof Error)) throw error;
+      this.#log(error.message);
+    }
   }
 
   async #find(): Promise<void> {

@@ -40,6 +40,7 @@ function serve({ configuration, counters, stopFd, places, placedFd }: ThreadStar
     counters: new Counters(counters),
     log,
     ask: () => scope.postMessage({ kind: "seen" }),
+    unplug: (endpoint, isLast) => scope.postMessage({ kind: "unplug", endpoint, isLast }),
   });
   const placed = EventFd.adopt(new Fd(placedFd));
   using _placed = placed && poller.watch(placed.fd, POLL.IN, () => {

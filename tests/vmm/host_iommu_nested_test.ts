@@ -106,7 +106,10 @@ Deno.test("a device that its host takes back is let go of, and the others have t
   assertEquals(take(), []);
   host.withdraw(8);
   assertEquals(take(), ["detach", "destroy", "destroy", "unbind"], "table and vDEVICE go first");
-  assertEquals([host.streamIds, plain.things.includes(`device ${devices[0].devId}`)], [[16], false]);
+  assertEquals([host.streamIds, plain.things.includes(`device ${devices[0].devId}`)], [
+    [16],
+    false,
+  ]);
   host.setStream(8, BYPASS, ste(0));
   assertEquals(take(), []);
   host.setStream(16, NESTED, ste(0x4020_000b));

@@ -194,7 +194,9 @@ export class NestedHost implements HostIommu, Disposable {
     this.#list();
     // A table for a device that is gone would be refused, or be one for whatever has its number then.
     const [other] = this.#streams.values();
-    if (other !== undefined && stream.device.devId === this.#devId) this.#devId = other.device.devId;
+    if (other !== undefined && stream.device.devId === this.#devId) {
+      this.#devId = other.device.devId;
+    }
   }
 
   /** Detaches everything, and destroys what was made. */
