@@ -20,8 +20,15 @@ export interface ThreadStart {
   readonly placedFd: number;
 }
 
-/** What the device thread asks: where the endpoints are, as the guest looks for functions behind root ports. */
-export type ThreadQuestion = "where";
+/** What the device thread asks of the main thread. */
+export type ThreadQuestion =
+  /** Where the endpoints are, as the guest looks for functions behind root ports. */
+  | { readonly kind: "where" }
+  /** An endpoint, by its number, is to be taken from the guest; by force when the guest has not given it up in time. */
+  | { readonly kind: "unplug"; readonly endpoint: number; readonly isLast: boolean };
+
+/** Takes an endpoint, by its number, from the guest: asks the guest for it, or by force when `isLast`. */
+export type Unplug = (endpoint: number, isLast: boolean) => Promise<void>;
 
 /** Devices that are served until they are stopped. */
 export class DeviceThread implements AsyncDisposable {
@@ -35,9 +42,12 @@ export class DeviceThread implements AsyncDisposable {
   readonly #places: Int32Array;
   #where: (() => Promise<readonly number[]>) | undefined;
   #isWanted = false;
+  #unplug: Unplug | undefined;
+  readonly #log: (line: string) => void;
 
   private constructor(configuration: DeviceConfiguration, log: (line: string) => void) {
     this.counters = new Counters();
+    this.#log = log;
     this.#places = new Int32Array(new SharedArrayBuffer(4 * configuration.endpoints.length));
     this.#thread = ServingThread.run<ThreadStart, ThreadQuestion>({
       module: new URL("./device_worker.ts", import.meta.url),
@@ -48,7 +58,10 @@ export class DeviceThread implements AsyncDisposable {
         placedFd: this.#placed.fd.number,
       },
       log,
-      ask: () => void this.#find(),
+      ask: (question) =>
+        void (question.kind === "where"
+          ? this.#find()
+          : this.#take(question.endpoint, question.isLast)),
     });
     this.ended = this.#thread.ended.finally(() => this.#placed[Symbol.dispose]());
   }
@@ -72,10 +85,24 @@ export class DeviceThread implements AsyncDisposable {
     if (this.#isWanted) void this.#find();
   }
 
+  /** Whenever the host wants a function back that is behind a root port, `unplug` has the machine take it from the guest. */
+  unplugBy(unplug: Unplug): void {
+    this.#unplug = unplug;
+  }
+
   /** Ends the thread and waits until its sockets are gone. Safe to repeat. */
   async stop(): Promise<void> {
     await this.#thread.stop();
     await this.ended;
+  }
+
+  async #take(endpoint: number, isLast: boolean): Promise<void> {
+    try {
+      await this.#unplug?.(endpoint, isLast);
+    } catch (error) {
+      if (!(error instanceof Error)) throw error;
+      this.#log(error.message);
+    }
   }
 
   async #find(): Promise<void> {

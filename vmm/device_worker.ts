@@ -24,7 +24,8 @@ function serve(
     poller,
     counters: new Counters(counters),
     log,
-    ask: () => ask("where"),
+    ask: () => ask({ kind: "where" }),
+    unplug: (endpoint, isLast) => ask({ kind: "unplug", endpoint, isLast }),
   });
   // The main thread owns this descriptor too.
   const placed = EventFd.adopt(new Fd(placedFd));

@@ -14,6 +14,12 @@ import { type Features, features } from "../hw/smmuv3/features.ts";
 import { SmmuV3 } from "../hw/smmuv3/smmuv3.ts";
 import { ERRNO } from "../uapi/errno.ts";
 import type { Poller } from "../uapi/poll.ts";
+import {
+  type AssignedEndpoint,
+  type AssignedSurroundings,
+  nameOf,
+  serveAssigned,
+} from "./assigned_endpoint.ts";
 import type { Counters } from "./counters.ts";
 import type { DeviceConfiguration, EndpointConfiguration } from "./device_configuration.ts";
 import { EmbeddedIommu } from "./embedded_iommu.ts";
@@ -29,8 +35,6 @@ import type { StreamMove } from "./host_iommu/nested.ts";
 import { RegisterPage } from "./register_page.ts";
 import { startRecording } from "./start_recording.ts";
 import type { Recorder } from "./trace/recorder.ts";
-import { AssignedFunction } from "./vfio/assigned_function.ts";
-import { decidePasid } from "./vfio/pasid_choice.ts";
 import { DmaWriteMsi } from "./vfio_user/dma_write_msi.ts";
 import { Intx } from "./vfio_user/intx.ts";
 import { LineLimiter, type LineLimits } from "./vfio_user/line_limiter.ts";
@@ -52,6 +56,11 @@ export interface DeviceSurroundings {
   readonly log: (line: string) => void;
   /** Asks for the StreamIDs of the endpoints; `DeviceMachine.place()` is the answer. */
   readonly ask: () => void;
+  /**
+   * Asks the machine to take an endpoint, by its number in the configuration, from the guest; `isLast` when the guest has
+   * not given it up in time.
+   */
+  readonly unplug: (endpoint: number, isLast: boolean) => void;
 }
 
 const LOG2_TLB_SETS = 10;
@@ -101,7 +110,7 @@ export class DeviceMachine implements Disposable {
     [this.#smmu, this.#hardware] = isStarted ? this.#recorder!.start(make) : make();
     const move = (moves: readonly StreamMove[]): boolean => this.#move(moves);
     this.#places = new EndpointPlaces({ ask: surroundings.ask, move });
-    for (const endpoint of configuration.endpoints) this.#makeEndpoint(endpoint, stack);
+    configuration.endpoints.forEach((endpoint, at) => this.#makeEndpoint(endpoint, at, stack));
     this.#stack = stack.move();
   }
 
@@ -134,6 +143,12 @@ export class DeviceMachine implements Disposable {
     (this.#recorder?.moves(tell) ?? tell)(moves.filter(([from]) => known.includes(from)));
     if (refusal !== undefined) log(`Endpoints keep their StreamIDs: ${refusal}`);
     return refusal === undefined;
+  }
+
+  /** The host has a function back. */
+  #withdraw(streamId: number): void {
+    const withdraw = (streamId: number): void => this.#hardware?.withdraw(streamId);
+    (this.#recorder?.gone(withdraw) ?? withdraw)(streamId);
   }
 
   /** What an iommufd is asked is counted and recorded. */
@@ -237,7 +252,7 @@ export class DeviceMachine implements Disposable {
     return smmu;
   }
 
-  #makeEndpoint(endpoint: EndpointConfiguration, stack: DisposableStack): void {
+  #makeEndpoint(endpoint: EndpointConfiguration, at: number, stack: DisposableStack): void {
     const intx = new Intx();
     const msi = new DmaWriteMsi();
     const requester = this.#places.add(endpoint.streamId);
@@ -248,10 +263,19 @@ export class DeviceMachine implements Disposable {
     const port = this.#hardware?.port(endpoint.streamId, messages) ?? this.#smmu.port(messages);
     const dma = this.#recorder?.dma(port) ?? port;
     if (endpoint.kind === "vfio") {
-      const assigned = this.#makeAssigned(endpoint, requester, dma, intx, stack);
-      const { mapped } = assigned;
-      this.#serve(assigned, endpoint.socketPath, { intx, msi, mapped }, stack, observer);
-      return;
+      const { unplug } = this.#surroundings;
+      return serveAssigned(endpoint, {
+        ...this.#found(endpoint),
+        ssidSize: this.#smmu.features.ssidSize,
+        requester,
+        dma,
+        irq: intx,
+        poller: this.#surroundings.poller,
+        unplug: (isLast) => unplug(at, isLast),
+        withdraw: (streamId) => this.#withdraw(streamId),
+        serve: (pci, connections) =>
+          this.#serve(pci, endpoint.socketPath, { intx, msi, ...connections }, stack, observer),
+      }, stack);
     }
     const pci = endpoint.kind === "virtio-blk"
       ? this.#makeDisk(endpoint, requester, dma, intx, stack)
@@ -282,34 +306,16 @@ export class DeviceMachine implements Disposable {
     return tester;
   }
 
-  #makeAssigned(
-    { devicePath, pasid = "auto" }: AssignedEndpoint,
-    requester: Requester,
-    dma: DmaPort,
-    irq: Intx,
-    stack: DisposableStack,
-  ): AssignedFunction {
-    const { poller, log } = this.#surroundings;
-    const limiter = new LineLimiter(log, HARDWARE_LOG);
-    const name = devicePath.slice(devicePath.lastIndexOf("/") + 1);
+  #found(endpoint: AssignedEndpoint): Pick<AssignedSurroundings, "found" | "log"> {
+    const { devicePath } = endpoint;
     const found = this.#hardware?.deviceAt(devicePath);
     if (found === undefined) {
       throw new EnvironmentError(
         `Cannot give ${devicePath} to a guest: only the kernel's iommufd has functions of the host`,
       );
     }
-    return stack.use(
-      new AssignedFunction({
-        name,
-        host: found.device.vfio,
-        pasid: decidePasid(pasid, found.info, this.#smmu.features.ssidSize),
-        requester,
-        dma,
-        irq,
-        poller,
-        log: (line) => limiter.line(`${name}: ${line}`),
-      }),
-    );
+    const limiter = new LineLimiter(this.#surroundings.log, HARDWARE_LOG);
+    return { found, log: (line) => limiter.line(`${nameOf(endpoint)}: ${line}`) };
   }
 
   #makeDisk(
@@ -337,7 +343,7 @@ export class DeviceMachine implements Disposable {
   #serve(
     pci: PciFunction,
     socketPath: string,
-    connections: Pick<VfioUserServerOptions, "intx" | "msi" | "mapped">,
+    connections: Pick<VfioUserServerOptions, "intx" | "msi" | "mapped" | "request">,
     stack: DisposableStack,
     observer: VfioUserObserver = {},
   ): VfioUserServer {
@@ -357,8 +363,6 @@ export class DeviceMachine implements Disposable {
 
 /** Hardware of either kind. */
 type Hardware = EmbeddedIommu | KernelIommu;
-
-type AssignedEndpoint = Extract<EndpointConfiguration, { kind: "vfio" }>;
 
 type TesterEndpoint = Extract<EndpointConfiguration, { kind: "dma-test" }>;
 

@@ -3,7 +3,12 @@
  * @module
  */
 import type { Features } from "../hw/smmuv3/features.ts";
-import type { DeviceConfiguration, InterruptKind, IommufdKind } from "./device_configuration.ts";
+import type {
+  BarChoice,
+  DeviceConfiguration,
+  InterruptKind,
+  IommufdKind,
+} from "./device_configuration.ts";
 import type { Provisioned } from "./provision/provision.ts";
 import type { RegisterKind } from "./register_page.ts";
 import { type Board, chooseBoard } from "./qemu/board.ts";
@@ -36,6 +41,8 @@ export interface MachineChoice {
   readonly assign?: readonly HostDevice[];
   /** Whether they are shown a PASID capability; `auto` by default. */
   readonly pasid?: PasidChoice;
+  /** How the guest reaches their registers; `mapped` by default. */
+  readonly bars?: BarChoice;
 }
 
 /** Where an endpoint is for the guest; behind a root port, where Linux puts it at first. */
@@ -64,8 +71,8 @@ export function planMachine(
   directory: RuntimeDirectory,
   imagePath: string,
 ): MachinePlan {
-  const { cpuCount, memoryMiB, commandLine, interrupts, features, assign = [], pasid = "auto" } =
-    choice;
+  const { cpuCount, memoryMiB, commandLine, interrupts, features, assign = [] } = choice;
+  const { pasid = "auto", bars = "mapped" } = choice;
   const behindPort = choice.rootPorts ?? false;
   const iommufd = assign.length > 0 ? "kernel" : choice.iommufd;
   const board = chooseBoard(cpuCount);
@@ -104,7 +111,7 @@ export function planMachine(
       endpoints: [
         { ...disk, kind: "virtio-blk" as const, imagePath, interrupts },
         { ...dmaTest, kind: "dma-test" as const },
-        ...assigned.map((one) => ({ ...one, kind: "vfio" as const, pasid })),
+        ...assigned.map((one) => ({ ...one, kind: "vfio" as const, pasid, bars })),
       ].map((one) => behindPort ? { ...one, streamId: place(0, one.slot).streamId } : one),
     },
     disk,

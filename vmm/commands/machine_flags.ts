@@ -3,7 +3,7 @@
  * @module
  */
 import type { Features } from "../../hw/smmuv3/features.ts";
-import type { InterruptKind, IommufdKind } from "../device_configuration.ts";
+import type { BarChoice, InterruptKind, IommufdKind } from "../device_configuration.ts";
 import type { RegisterChoice } from "../machine_plan.ts";
 import type { ProvisionOptions } from "../provision/provision.ts";
 import type { PasidChoice } from "../vfio/pasid_choice.ts";
@@ -38,6 +38,21 @@ export const PASID_FLAG: Readonly<Record<string, Flag>> = {
 /** What the flag says. Throws `UsageError`. */
 export function pasidOf(values: Values): PasidChoice {
   return values.choice("pasid", "auto", ["auto", "off", "force"]);
+}
+
+/** How the guest reaches the registers of functions of the host. */
+export const BARS_FLAG: Readonly<Record<string, Flag>> = {
+  bars: {
+    value: "KIND",
+    help:
+      "How the guest reaches their registers: mapped (default), or trapped, so that the host can have them back from a " +
+      "VMM that cannot unplug them",
+  },
+};
+
+/** What the flag says. Throws `UsageError`. */
+export function barsOf(values: Values): BarChoice {
+  return values.choice("bars", "mapped", ["mapped", "trapped"]);
 }
 
 /** How the guest reaches the registers of the SMMU. */
@@ -88,6 +103,7 @@ export const GUEST_FLAGS: Readonly<Record<string, Flag>> = {
   },
   ...ROOT_PORTS_FLAG,
   ...PASID_FLAG,
+  ...BARS_FLAG,
 };
 
 /** What the flags say about parts. */
@@ -119,6 +135,7 @@ export interface Guest {
   readonly assign: readonly string[];
   readonly rootPorts: boolean;
   readonly pasid: PasidChoice;
+  readonly bars: BarChoice;
 }
 
 /** What the flags say about the guest. Throws `UsageError`. */
@@ -136,5 +153,6 @@ export function guestOf(values: Values): Guest {
     assign: (values.text("assign") ?? "").split(",").filter((path) => path !== ""),
     rootPorts: values.on("root-ports"),
     pasid: pasidOf(values),
+    bars: barsOf(values),
   };
 }

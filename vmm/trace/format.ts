@@ -9,7 +9,7 @@ import { crc32 } from "node:zlib";
 import type { Features } from "../../hw/smmuv3/features.ts";
 
 /** Version of the format. A reader refuses another major one, and passes over what a newer minor one added. */
-export const VERSION = { major: 1, minor: 3 } as const;
+export const VERSION = { major: 1, minor: 4 } as const;
 
 /** The first line. */
 export interface TraceHeader {
@@ -125,6 +125,8 @@ export type Operation =
       readonly op: "stream-move";
       readonly moves: readonly (readonly [from: number, to: number])[];
     }
+    /** The host has taken the device of a stream back. */
+    | { readonly op: "stream-gone"; readonly gone: number }
     | { readonly op: "ram-unmap"; readonly gpa: number; readonly size: number }
     | {
       readonly op: "dma-read" | "dma-write";

@@ -177,6 +177,15 @@ export class Recorder {
     };
   }
 
+  /** Takes the device of a stream from hardware. */
+  gone(inner: (streamId: number) => void): (streamId: number) => void {
+    return (streamId) => {
+      this.#begin();
+      inner(streamId);
+      this.#finish(`"op":"stream-gone","gone":${streamId}`);
+    };
+  }
+
   /** Hardware that sees guest RAM. */
   ram(inner: RamMirror): RamMirror {
     return {

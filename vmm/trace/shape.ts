@@ -78,6 +78,7 @@ const OPERATIONS: Readonly<Record<string, Checker>> = {
   "hardware-event": ({ bytes }) =>
     isHex(bytes, 2) && (bytes as string).length === EVENT_DIGITS ? undefined : "bytes",
   "stream-move": ({ moves }) => Array.isArray(moves) && moves.every(isMove) ? undefined : "moves",
+  "stream-gone": ({ gone }) => isCount(gone, 0xffff_ffff) ? undefined : "gone",
   "dma-read": transfer,
   "dma-write": transfer,
   "dma-message": (operation) =>

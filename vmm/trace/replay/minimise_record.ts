@@ -137,6 +137,7 @@ function perform({ registers, dma, reset }: Doors, operation: Operation): void {
     case "ram-map":
     case "ram-unmap":
     case "stream-move":
+    case "stream-gone":
       return;
   }
   const [requester, lo, hi] = requesterOf(operation);

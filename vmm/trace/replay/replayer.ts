@@ -297,6 +297,9 @@ export class Replayer {
         this.#hardware?.move(operation.moves);
         device.refreshHost();
         return [undefined, undefined];
+      case "stream-gone":
+        this.#hardware?.withdraw(operation.gone);
+        return [undefined, undefined];
       case "ram-map":
         return [operation.ok, this.#hardware?.map(operation) ?? operation.ok];
       case "start":
