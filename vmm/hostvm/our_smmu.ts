@@ -21,7 +21,10 @@ import { MachineControl } from "../qemu/machine_control.ts";
 import { RuntimeDirectory } from "../qemu/runtime_directory.ts";
 import type { HostVmProvisions } from "./provision.ts";
 
-/** What the server's kernel finds: nesting wants both stages, dirty pages HTTU, and processes SubstreamIDs. */
+/**
+ * What the server's kernel finds: nesting wants both stages, dirty pages HTTU, processes SubstreamIDs, and functions that
+ * translate for themselves ATS.
+ */
 export const SERVER_FEATURES: Partial<Features> = {
   stage2: true,
   vmid16: true,
@@ -32,6 +35,8 @@ export const SERVER_FEATURES: Partial<Features> = {
   ssidSize: 20,
   twoLevelContextTable: true,
   httu: 2,
+  ats: true,
+  pri: true,
 };
 
 /** DMA test devices behind it: one to give away, and one that nobody gives. */
@@ -107,16 +112,18 @@ export class OurSmmu implements AsyncDisposable {
       smmuSocketPath: directory.file("smmu.sock"),
       endpoints,
       foreignFunctions: true,
+      ats: true,
     };
     const devices = stack.use(
       await DeviceThread.start({
         smmuSocketPath: machine.smmuSocketPath,
         features: SERVER_FEATURES,
         iommufd: "none",
-        endpoints: endpoints.map((endpoint) => ({
+        endpoints: endpoints.map((endpoint, at) => ({
           ...endpoint,
           kind: "dma-test",
           pasidWidth: PASID_WIDTH,
+          ats: at === 0,
         })),
       }, log),
     );
