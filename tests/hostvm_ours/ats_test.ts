@@ -181,6 +181,11 @@ Deno.test("a guest has ATS as its STE says", { ignore: isOff }, async (t) => {
     assertEquals(made.command(...atcInv(STREAM)), { errno: 0, handled: 1 });
     assertEquals([tester.atc.count, reached()], [0, [1, 0]]);
   });
+  await t.step("another STE with EATS 1: the kernel has it forget all", () => {
+    assertEquals(tester.atc.count, 2);
+    made.device.attach(made.nested([word0, word1 | EATS]));
+    assertEquals([tester.atc.count, reached()], [0, [1, 0]]);
+  });
   await t.step(
     "the kernel takes it for a stream of the guest alone, and EATS 0 and 1 alone",
     () => {

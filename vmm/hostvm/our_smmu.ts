@@ -32,6 +32,7 @@ export const SERVER_FEATURES: Partial<Features> = {
   xnx: true,
   granule16K: true,
   granule64K: true,
+  vax: true,
   ssidSize: 20,
   twoLevelContextTable: true,
   httu: 2,
