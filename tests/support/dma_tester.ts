@@ -17,13 +17,16 @@ const [ADDRESSING, ATC_COUNT, ATC_INVALIDATIONS] = [0x1020, 0x1024, 0x1028];
 const [PRI_REQUEST, PRI_RESULT, PRI_OUTSTANDING] = [0x1030, 0x1034, 0x1038];
 const PASID_VALID = 0x8000_0000;
 
-/** Values of RESULT: it was written; it was not; it was, and what it reads back by another way differs. */
+/** Values of RESULT: it was written; it was not; it was, and what it reads back by another way differs; it is stalled. */
 export const OUTCOME = {
   WRITTEN: 0,
   FAILED: 0xdead_0002,
   READBACK_FAILED: 0xdead_0003,
   MISMATCH: 0xdead_0004,
+  WAITING: 0xffff_fffd,
 } as const;
+/** How often RESULT is read before a transfer counts as one that nobody answers. */
+const MOST_READS = 5000;
 
 /** How transfers address memory. */
 export const BY = { SMMU: 0, ATC: 1, TRANSLATED: 2 } as const;
@@ -71,11 +74,26 @@ export class DmaTester {
    * is at host physical addresses, which a program does not know. Throws for anything else that it says.
    */
   write(iova: number, sizeBytes: number, pasid?: number): boolean {
+    this.begin(iova, sizeBytes, pasid);
+    for (let i = 0; i < MOST_READS; i++) {
+      const outcome = this.outcome;
+      if (outcome !== undefined) return outcome;
+    }
+    throw new Error("The DMA test device is stalled, and nobody answers");
+  }
+
+  /** The same, without waiting for an answer where it is stalled. */
+  begin(iova: number, sizeBytes: number, pasid?: number): void {
     this.#about(iova, pasid);
     this.#set(LENGTH, sizeBytes);
     this.#set(DOORBELL, 1);
     this.#get(TRIGGER);
+  }
+
+  /** What came of it: undefined while it is stalled. */
+  get outcome(): boolean | undefined {
     const result = this.#get(RESULT);
+    if (result === OUTCOME.WAITING) return undefined;
     if (result === OUTCOME.FAILED) return false;
     const done: readonly number[] = [OUTCOME.WRITTEN, OUTCOME.READBACK_FAILED, OUTCOME.MISMATCH];
     if (done.includes(result)) return true;

@@ -36,12 +36,20 @@ export const SERVER_FEATURES: Partial<Features> = {
   ssidSize: 20,
   twoLevelContextTable: true,
   httu: 2,
+  stallModel: 0,
+  stallMax: 16,
   ats: true,
   pri: true,
 };
 
-/** DMA test devices behind it: one to give away, and one that nobody gives. */
-const DEVICE_COUNT = 2;
+/**
+ * DMA test devices behind it: one that translates for itself and asks for pages, and one whose transfers wait. Both in one
+ * would be an STE that the architecture has as invalid, by EATS and S2S.
+ */
+const DEVICES: readonly { readonly ats: boolean; readonly stalls: boolean }[] = [
+  { ats: true, stalls: false },
+  { ats: false, stalls: true },
+];
 const PASID_WIDTH = 16;
 const START_MS = 60_000;
 
@@ -102,8 +110,12 @@ export class OurSmmu implements AsyncDisposable {
   ): Promise<OurSmmu> {
     await using stack = new AsyncDisposableStack();
     const directory = stack.use(await RuntimeDirectory.make());
-    const endpoints = endpointSlots(DEVICE_COUNT)
-      .map((slot) => ({ slot, streamId: slot * 8, socketPath: directory.file(`dma${slot}.sock`) }));
+    const endpoints = endpointSlots(DEVICES.length).map((slot, at) => ({
+      slot,
+      streamId: slot * 8,
+      socketPath: directory.file(`dma${slot}.sock`),
+      ...DEVICES[at],
+    }));
     const machine: MachineConfiguration = {
       board: { accelerator: "tcg", cpu: "max", gicVersion: "3", virtualization: true },
       cpuCount,
@@ -120,11 +132,10 @@ export class OurSmmu implements AsyncDisposable {
         smmuSocketPath: machine.smmuSocketPath,
         features: SERVER_FEATURES,
         iommufd: "none",
-        endpoints: endpoints.map((endpoint, at) => ({
+        endpoints: endpoints.map((endpoint) => ({
           ...endpoint,
           kind: "dma-test",
           pasidWidth: PASID_WIDTH,
-          ats: at === 0,
         })),
       }, log),
     );

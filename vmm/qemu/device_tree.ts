@@ -123,7 +123,7 @@ export function smmuSource(
 	iommu-map = <${iommuMap(endpoints)}>;
 	ranges = <${cells.map(hex).join(" ")}>;${ats ? "\n\tats-supported;" : ""}
 };
-${endpoints.map(directSource).join("")}`;
+${endpoints.map(directSource).join("")}${endpoints.map(stallSource).join("")}`;
   return { source, addresses: { ecam: address(host.reg, 0), bar } };
 }
 
@@ -158,7 +158,17 @@ function directSource({ slot, direct, behindPort }: Endpoint): string {
 };
 
 &{${PCI_HOST}} {
-${behindPort ? portNode(slot, functionNode(slot, 0)) : functionNode(slot, slot)}
+${functionSource({ slot, behindPort }, `memory-region = <&direct${slot}>;`)}
+};
+`;
+}
+
+/** A function whose transactions may wait. Linux `bindings/iommu/iommu.txt`, `dma-can-stall`. */
+function stallSource(endpoint: Endpoint): string {
+  if (!endpoint.stalls) return "";
+  return `
+&{${PCI_HOST}} {
+${functionSource(endpoint, "dma-can-stall;")}
 };
 `;
 }
@@ -176,11 +186,20 @@ export function endpointsOnly(endpoints: readonly Endpoint[]): string {
 `;
 }
 
+/** The node of a function, with a property. */
+function functionSource(
+  { slot, behindPort }: { readonly slot: number; readonly behindPort?: boolean | undefined },
+  property: string,
+): string {
+  if (behindPort) return portNode(slot, functionNode(slot, 0, property));
+  return functionNode(slot, slot, property);
+}
+
 /** The node of the function that `slot` is about, as device `device` of its bus. */
-function functionNode(slot: number, device: number): string {
+function functionNode(slot: number, device: number, property: string): string {
   return `	function${slot}: pci@${device.toString(16)},0 {
 		reg = <${hex(device << 11)} 0 0 0 0>;
-		memory-region = <&direct${slot}>;
+		${property}
 	};`;
 }
 

@@ -17,6 +17,8 @@ export interface Endpoint {
   readonly behindPort?: boolean;
   /** IOVAs that the guest must map to the same addresses for this function, whatever its driver does. */
   readonly direct?: { readonly base: number; readonly sizeBytes: number };
+  /** Whether software may have its transactions wait; what is PCI to its driver alone can. */
+  readonly stalls?: boolean;
 }
 
 /** A guest and the devices that we serve it. */
