@@ -36,9 +36,20 @@ export function writeContexts(guest: KernelGuest): void {
   }
 }
 
-/** Maps the IOVA of SubstreamID `index + 1` to one of the pages. */
-export function mapContext({ ram }: KernelGuest, index: number, page: number): void {
-  const at = TABLES[index] + 0x2000 + (GUEST_IOVA >> 12) * 8;
+/** Maps a page of SubstreamID `index + 1` to one of the pages. */
+export function mapContext(
+  { ram }: KernelGuest,
+  index: number,
+  page: number,
+  iova = GUEST_IOVA,
+): void {
+  const at = TABLES[index] + 0x2000 + (iova >> 12) * 8;
   // Valid page, for everyone, shareable, accessed, of its ASID alone.
   ram.view.setBigUint64(at, BigInt(RAM_GPA + PAGES[page]) | 0xf43n, true);
+}
+
+/** Has faults of SubstreamID `index + 1` stall: CD.S. */
+export function setContextStalls({ ram }: KernelGuest, index: number): void {
+  const cd = CDS + 64 * (index + 1);
+  ram.view.setBigUint64(cd, ram.view.getBigUint64(cd, true) | 1n << 44n, true);
 }

@@ -5,7 +5,7 @@
 import type { KernelIommufd } from "../../vmm/iommufd/kernel.ts";
 import type { SharedPages } from "./shared_pages.ts";
 
-const PASID = 8;
+const [FAULT_ID_VALID, PASID] = [4, 8];
 /** Size of a page in bytes. */
 export const PAGE = 0x1000;
 
@@ -15,11 +15,13 @@ export class KernelSpace {
   readonly #iommufd: KernelIommufd;
   readonly #ioasId: number;
 
-  /** Empty, for the device `devId`. */
-  constructor(iommufd: KernelIommufd, devId: number) {
+  /** Empty, for the device `devId`; with `faultId` its faults go to that queue. */
+  constructor(iommufd: KernelIommufd, devId: number, faultId?: number) {
     this.#iommufd = iommufd;
     this.#ioasId = iommufd.ioasAlloc();
-    this.hwptId = iommufd.hwptAlloc({ flags: PASID, devId, ptId: this.#ioasId, dataType: 0 });
+    const flags = faultId === undefined ? PASID : PASID | FAULT_ID_VALID;
+    const call = { flags, devId, ptId: this.#ioasId, dataType: 0, faultId };
+    this.hwptId = iommufd.hwptAlloc(call);
   }
 
   /** Maps the page at `iova` to the `page`-th of `pages`. */
