@@ -42,6 +42,11 @@ export type EndpointConfiguration =
       readonly pasidWidth?: number;
       /** Whether it translates for itself, and asks for pages where the SMMU has a queue for that; wants feature `ats`. */
       readonly ats?: boolean;
+      /**
+       * Whether its transfers wait where software has a fault stall them; wants a `stallModel` that can. PCI knows no
+       * such thing: it is for a function that is none but to its driver.
+       */
+      readonly stalls?: boolean;
     }
     | {
       readonly kind: "vfio";

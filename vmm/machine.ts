@@ -2,7 +2,7 @@
  * The composition root: one configuration in, wired devices out.
  * @module
  */
-import type { DmaPort, IrqLine, Requester } from "../hw/device.ts";
+import type { DmaPort, IrqLine, Requester, StallableDmaPort } from "../hw/device.ts";
 import { DmaTestDevice } from "../hw/endpoints/dma_test_device.ts";
 import { EndpointRouter } from "../hw/endpoints/endpoint_router.ts";
 import { VirtioBlk } from "../hw/endpoints/virtio_blk.ts";
@@ -285,11 +285,17 @@ export class DeviceMachine implements Disposable {
 
   /** What an endpoint asks of its own accord passes no door of a recording. */
   #makeTester(
-    { pasidWidth, ats = false }: TesterEndpoint,
+    { pasidWidth, ats = false, stalls = false }: TesterEndpoint,
     requester: Requester,
     dma: DmaPort,
   ): DmaTestDevice {
-    const common = { requester, dma, memory: this.#ram, ...(pasidWidth ? { pasidWidth } : {}) };
+    const common = {
+      requester,
+      dma,
+      memory: this.#ram,
+      ...(pasidWidth ? { pasidWidth } : {}),
+      ...(stalls ? { stallable: this.#stallablePort() } : {}),
+    };
     if (!ats) return new DmaTestDevice(common);
     const { features } = this.#smmu;
     if (!features.ats) {
@@ -304,6 +310,19 @@ export class DeviceMachine implements Disposable {
     const tester = new DmaTestDevice({ ...common, ats: port, pageRequests: features.pri });
     this.#translating.add(requester, tester);
     return tester;
+  }
+
+  #stallablePort(): StallableDmaPort {
+    const { stallModel } = this.#smmu.features;
+    if (stallModel === 1) {
+      throw new RangeError("Endpoint dma-test stalls, but feature stallModel of its SMMU is 1");
+    }
+    if (this.#recorder !== undefined || this.#hardware !== undefined) {
+      throw new EnvironmentError(
+        "Cannot stall an endpoint while an iommufd or a trace is between it and the SMMU",
+      );
+    }
+    return this.#smmu.stallablePort();
   }
 
   #found(endpoint: AssignedEndpoint): Pick<AssignedSurroundings, "found" | "log"> {

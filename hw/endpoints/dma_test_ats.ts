@@ -143,7 +143,11 @@ export class DmaTestAts {
     return true;
   }
 
-  /** CMD_ATC_INV. What is not enabled has nothing to forget, and answers so. */
+  /**
+   * CMD_ATC_INV. What is not enabled has nothing to forget, and answers so. An invalidation without a PASID (-1) is for
+   * all of them here: a function may always forget more, and Linux has that one stand for the whole ATC
+   * (`arm_smmu_atc_inv_to_cmd()`).
+   */
   invalidate(
     substreamId: number,
     everySubstream: boolean,
@@ -152,7 +156,7 @@ export class DmaTestAts {
     log2pages: number,
   ): void {
     this.#set(REG.ATC_INVALIDATIONS, this.#get(REG.ATC_INVALIDATIONS) + 1);
-    this.#cache.invalidate(substreamId, everySubstream, lo, hi, log2pages);
+    this.#cache.invalidate(substreamId, everySubstream || substreamId < 0, lo, hi, log2pages);
   }
 
   /** Has the cache find a page that may be written, by a request where it has none; false when it may not be. */

@@ -5,7 +5,7 @@
  * @module
  */
 import type { AtsPort } from "../ats_port.ts";
-import type { DmaPort, MmioDevice, Requester } from "../device.ts";
+import type { DmaPort, MmioDevice, Requester, StallableDmaPort } from "../device.ts";
 import { bits, get } from "../bits.ts";
 import type { GuestMemory } from "../guest_memory.ts";
 import { type Capability, ConfigSpace } from "../pci/config_space.ts";
@@ -59,6 +59,8 @@ const RESULT = {
   MISMATCH: 0xdead_0004,
   NOT_ARMED: 0xdead_0005,
   BAD_ATTRS: 0xdead_0006,
+  /** Software has it stalled; the result comes when that has been answered. */
+  WAITING: 0xffff_fffd,
   ARMED: 0xffff_fffe,
   IDLE: 0xffff_ffff,
 } as const;
@@ -78,6 +80,8 @@ export interface DmaTestDeviceOptions {
   readonly requester: Requester;
   /** Where it writes. */
   readonly dma: DmaPort;
+  /** The way of transfers that may be stalled, in place of `dma`, where it can wait. */
+  readonly stallable?: StallableDmaPort;
   /** Memory by GPA, for the readback that no IOMMU translates. */
   readonly memory: GuestMemory;
   /** Bits of its PASIDs, 1 to 20; it has none when absent. */
@@ -94,7 +98,8 @@ export interface DmaTestDeviceOptions {
  *
  * Write IOVA, GPA and LEN, arm by writing 1 to DBELL, run by reading TRIGGER, read RESULT. LEN is at most 64 KiB;
  * more is answered like 0. As in QEMU, the transfer does not depend on Command.BusMasterEnable. Of the spaces that
- * ATTRS can name only Non-secure has a way to memory here; the others are answered as a failed write.
+ * ATTRS can name only Non-secure has a way to memory here; the others are answered as a failed write. Where it can wait,
+ * RESULT is 0xfffffffd while software has the transfer stalled, and DBELL and TRIGGER do nothing until it has answered.
  *
  * The second page:
  *
@@ -121,6 +126,7 @@ export class DmaTestDevice implements PciFunction {
 
   readonly #requester: Requester;
   readonly #dma: DmaPort;
+  readonly #stallable: StallableDmaPort | undefined;
   readonly #memory: GuestMemory;
   readonly #pasidWidth: number;
   readonly #ats: DmaTestAts | undefined;
@@ -134,11 +140,15 @@ export class DmaTestDevice implements PciFunction {
   readonly #target = new Uint8Array(MAX_SIZE);
   #capability = 0;
   #armed = false;
+  #isWaiting = false;
+  /** What was begun before the last reset is not told of any more. */
+  #epoch = 0;
 
   /** A device that is idle and not armed. */
   constructor(options: DmaTestDeviceOptions) {
     this.#requester = options.requester;
     this.#dma = options.dma;
+    this.#stallable = options.stallable;
     this.#memory = options.memory;
     this.#pasidWidth = options.pasidWidth ?? 0;
     this.#withPasid = { ...options.requester };
@@ -214,6 +224,8 @@ export class DmaTestDevice implements PciFunction {
     this.#registers[REG.RESULT / 4] = RESULT.IDLE;
     this.#registers[REG.ATTRS / 4] = ATTRS_INITIAL;
     this.#armed = false;
+    this.#isWaiting = false;
+    this.#epoch++;
     this.#ats?.clear();
     this.#pages?.clear();
   }
@@ -263,11 +275,13 @@ export class DmaTestDevice implements PciFunction {
   }
 
   #ring(armed: boolean): void {
+    if (this.#isWaiting) return;
     this.#armed = armed;
     this.#registers[REG.RESULT / 4] = armed ? RESULT.ARMED : RESULT.IDLE;
   }
 
   #run(): number {
+    if (this.#isWaiting) return RESULT.WAITING;
     if (!this.#armed) return RESULT.NOT_ARMED;
     this.#armed = false;
     const registers = this.#registers;
@@ -279,19 +293,40 @@ export class DmaTestDevice implements PciFunction {
     const source = this.#source.subarray(0, size);
     if (space !== Space.NonSecure) return RESULT.WRITE_FAILED;
     const [lo, hi] = [registers[REG.IOVA_LO / 4], registers[REG.IOVA_HI / 4]];
-    if (!this.#transfer(requester, lo, hi, source)) return RESULT.WRITE_FAILED;
-    const target = this.#target.subarray(0, size);
     const gpa = registers[REG.GPA_HI / 4] * 0x1_0000_0000 + registers[REG.GPA_LO / 4];
+    const stallable = this.#stallable;
+    if (stallable === undefined || !this.#isUntranslated) {
+      return this.#resultOf(this.#transfer(requester, lo, hi, source), source, gpa);
+    }
+    const epoch = this.#epoch;
+    let result: number = RESULT.WAITING;
+    this.#isWaiting = true;
+    stallable.write({ ...requester }, lo, hi, source, (ok) => {
+      if (epoch !== this.#epoch) return;
+      this.#isWaiting = false;
+      result = this.#resultOf(ok, source, gpa);
+      registers[REG.RESULT / 4] = result;
+    });
+    return result;
+  }
+
+  /** RESULT of a transfer that has ended. */
+  #resultOf(ok: boolean, source: Uint8Array, gpa: number): number {
+    if (!ok) return RESULT.WRITE_FAILED;
+    const target = this.#target.subarray(0, source.length);
     if (!this.#memory.read(gpa, target)) return RESULT.READBACK_FAILED;
-    for (let i = 0; i < size; i++) if (target[i] !== source[i]) return RESULT.MISMATCH;
+    for (let i = 0; i < source.length; i++) if (target[i] !== source[i]) return RESULT.MISMATCH;
     return RESULT.OK;
+  }
+
+  get #isUntranslated(): boolean {
+    return (this.#ats?.addressing ?? Addressing.Untranslated) === Addressing.Untranslated;
   }
 
   /** Whether transfers can address memory as they are to. */
   #canAddress(): boolean {
-    const addressing = this.#ats?.addressing ?? Addressing.Untranslated;
-    if (addressing === Addressing.Untranslated) return true;
-    return addressing <= Addressing.Translated && this.#ats!.isEnabled;
+    if (this.#isUntranslated) return true;
+    return this.#ats!.addressing <= Addressing.Translated && this.#ats!.isEnabled;
   }
 
   #transfer(requester: Requester, lo: number, hi: number, from: Uint8Array): boolean {

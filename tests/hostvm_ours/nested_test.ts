@@ -34,11 +34,11 @@ Deno.test("the kernel tells what our device offers", () => {
   const [flags, , idr0, idr1, , idr3, , idr5] = new Uint32Array(info.data.buffer);
   assertEquals([flags, idr0 & 3, idr0 >>> 6 & 3], [0, 3, 2], "both stages, HTTU of dirty state");
   assertEquals(
-    [idr1 >>> 6 & 31, idr3 >>> 8 & 1, idr5 & 0x70],
-    [20, 1, 0x70],
-    "SSIDs, FWB, granules",
+    [idr1 >>> 6 & 31, idr3 >>> 8 & 1, idr5 & 0xc70],
+    [20, 1, 0x470],
+    "SSIDs, FWB, granules and VAX",
   );
-  assertEquals([info.maxPasidLog2, info.capabilities & 3n], [16, 1n], "PASIDs; dirty tracking");
+  assertEquals([info.maxPasidLog2, info.capabilities], [16, 7n], "PASIDs; dirty pages, X, P, ATS");
 });
 
 Deno.test("DMA goes through the guest's tables, through none, and is stopped", async (t) => {

@@ -3,34 +3,30 @@ import { assertEquals } from "@std/assert";
 import { Poller } from "../../uapi/poll.ts";
 import { KernelIommufd } from "../../vmm/iommufd/kernel.ts";
 import { DMA_TEST_CLASS, DmaTester, PATTERN } from "../support/dma_tester.ts";
-import { AT, eventWords, KernelGuest, RAM_GPA, vfioPath } from "../support/kernel_guest.ts";
+import {
+  CONTEXTS_VSTE,
+  GUEST_IOVA,
+  mapContext,
+  PAGES,
+  writeContexts,
+} from "../support/guest_contexts.ts";
+import { eventWords, KernelGuest, vfioPath } from "../support/kernel_guest.ts";
+import { KernelSpace, PAGE } from "../support/kernel_space.ts";
 import { refusal } from "../support/mock_test.ts";
 import { SharedPages } from "../support/shared_pages.ts";
 
-const PASID = 8;
-const PAGE = 0x1000;
 const IOVA = 0x7_0000_0000;
-
-/** An IOAS with one page at `IOVA`, and a HWPT for PASIDs of it. */
-function space(iommufd: KernelIommufd, devId: number, pages: SharedPages, page: number): number {
-  const ioasId = iommufd.ioasAlloc();
-  iommufd.ioasMapFile({
-    flags: 7,
-    ioasId,
-    fd: pages.fd.number,
-    start: BigInt(page * PAGE),
-    length: BigInt(PAGE),
-    iova: BigInt(IOVA),
-  });
-  return iommufd.hwptAlloc({ flags: PASID, devId, ptId: ioasId, dataType: 0 });
-}
 
 Deno.test("one IOVA is another page for each PASID", async (t) => {
   using iommufd = KernelIommufd.open("/dev/iommu");
   using pages = new SharedPages(3 * PAGE);
   using device = iommufd.bindVfio(vfioPath(DMA_TEST_CLASS));
   const tester = new DmaTester(device.vfio);
-  const [plain, one, two] = [0, 1, 2].map((page) => space(iommufd, device.devId, pages, page));
+  const [plain, one, two] = [0, 1, 2].map((page) => {
+    const space = new KernelSpace(iommufd, device.devId);
+    space.map(IOVA, pages, page);
+    return space.hwptId;
+  });
   /** Which of the pages a write reaches; -1 when it reaches none. */
   const reached = (pasid?: number): number => {
     pages.bytes.fill(0);
@@ -67,37 +63,13 @@ Deno.test("one IOVA is another page for each PASID", async (t) => {
 });
 
 const STREAM = 0x321;
-/** Of a guest: four CDs, the tables of two of them, and a page for each. */
-const CDS = AT.FREE;
-const TABLES = [AT.FREE + 0x1_0000, AT.FREE + 0x2_0000];
-const PAGES = [AT.FREE + 0x3_0000, AT.FREE + 0x3_1000];
-const GUEST_IOVA = 0x9000;
-/** Config 5 with a linear table of 2^2 CDs; S1DSS 0: what comes without a SubstreamID is terminated. */
-const VSTE = [0xbn | BigInt(RAM_GPA + CDS) | (2n << 59n), 0xd4n] as const;
-
-/** Gives SubstreamIDs 1 and 2 tables of their own, which map one IOVA to different pages. */
-function writeContexts({ ram }: KernelGuest): void {
-  const set = (offset: number, word: bigint): void => ram.view.setBigUint64(offset, word, true);
-  for (const [index, table] of TABLES.entries()) {
-    const [l1, l2, l3] = [table, table + 0x1000, table + 0x2000];
-    const cd = CDS + 64 * (index + 1);
-    for (let at = 0; at < 64; at += 8) set(cd + at, ram.view.getBigUint64(AT.CD + at, true));
-    // ASIDs 6 and 7.
-    set(cd, ram.view.getBigUint64(AT.CD, true) & ~(0xffffn << 48n) | BigInt(6 + index) << 48n);
-    set(cd + 8, BigInt(RAM_GPA + l1));
-    set(l1, BigInt(RAM_GPA + l2) | 3n);
-    set(l2, BigInt(RAM_GPA + l3) | 3n);
-    set(l3 + (GUEST_IOVA >> 12) * 8, BigInt(RAM_GPA + PAGES[index]) | 0xf43n);
-  }
-}
-
 Deno.test("a guest's own context table serves its PASIDs", async (t) => {
   const poller = new Poller();
   using made = new KernelGuest(vfioPath(DMA_TEST_CLASS), STREAM, poller);
   using _watch = made.events.watch(() => {});
   const tester = new DmaTester(made.device.vfio);
   writeContexts(made);
-  made.device.attach(made.nested(VSTE));
+  made.device.attach(made.nested(CONTEXTS_VSTE));
   const reached = (pasid: number): number => {
     made.ram.bytes.fill(0, PAGES[0], PAGES[0] + 2 * PAGE);
     tester.write(GUEST_IOVA, 8, pasid);
@@ -105,14 +77,8 @@ Deno.test("a guest's own context table serves its PASIDs", async (t) => {
   };
   await t.step("each reaches its page", () => assertEquals([1, 2].map(reached), [0, 1]));
   await t.step("an invalidation for one's ASID is one's own", () => {
-    const swap = (index: number, page: number): void =>
-      made.ram.view.setBigUint64(
-        TABLES[index] + 0x2000 + (GUEST_IOVA >> 12) * 8,
-        BigInt(RAM_GPA + PAGES[page]) | 0xf43n,
-        true,
-      );
-    swap(0, 1);
-    swap(1, 0);
+    mapContext(made, 0, 1);
+    mapContext(made, 1, 0);
     assertEquals(made.command(0x11n | (7n << 48n), 0n), { errno: 0, handled: 1 });
     assertEquals([1, 2].map(reached), [0, 0], "only the second is seen to have changed");
     assertEquals(made.command(0x11n | (6n << 48n), 0n), { errno: 0, handled: 1 });

@@ -205,11 +205,12 @@ Deno.test("CMD_ATC_INV: substreams, Global, and sizes up to everything", () => {
   };
   const ssv = 1n << 11n;
   const cases: { low: bigint; high: bigint; left: number }[] = [
-    { low: 0n, high: BigInt(IOVA), left: 2 },
+    // Without a substream it is for all of them.
+    { low: 0n, high: BigInt(IOVA), left: 0 },
+    { low: 0n, high: BigInt(IOVA + 0x1000), left: 3 },
     { low: ssv | 3n << 12n, high: BigInt(IOVA), left: 2 },
     { low: ssv | 2n << 12n, high: BigInt(IOVA), left: 3 },
     { low: ssv | 1n << 9n, high: BigInt(IOVA), left: 0 },
-    { low: 1n << 9n, high: BigInt(IOVA), left: 2 },
     { low: ssv | 1n << 9n, high: BigInt(IOVA + 0x1000), left: 3 },
     { low: ssv | 1n << 9n, high: BigInt(IOVA + 0x1000) | 1n, left: 0 },
     { low: ssv | 1n << 9n, high: BigInt(2 ** 40) | 27n, left: 3 },

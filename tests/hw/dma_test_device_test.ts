@@ -196,3 +196,56 @@ Deno.test("without PASIDs there is no second page", () => {
   poke(bar, 0x1000, 4, 0x8000_0005);
   assertEquals([peek(bar, 0x1000, 4), run(bar, {})], [0, 0]);
 });
+
+Deno.test("a transfer that is stalled has its result when that is answered, unless it was reset", async (t) => {
+  const { dma } = rig();
+  const memory = new GuestRam();
+  memory.map(BASE, dma.bytes.buffer);
+  const waiting: { streamId: number; bytes: number; done: (ok: boolean) => void }[] = [];
+  const device = new DmaTestDevice({
+    requester: { streamId: 0x30, substreamId: -1 },
+    dma,
+    memory,
+    stallable: {
+      read: () => {},
+      write: ({ streamId }, lo, _hi, from, done) => {
+        // What is nowhere waits for an answer; the rest is done at once.
+        if (lo >= BASE) done(dma.write({ streamId, substreamId: -1 }, lo, 0, from));
+        else waiting.push({ streamId, bytes: from.length, done });
+      },
+    },
+  });
+  const { device: bar } = device.bars[0];
+  const result = (): number => peek(bar, 0x10, 4);
+  const [hole, gpa] = [0x1000, BASE];
+  await t.step("what is not stalled is done when TRIGGER is read", () => {
+    assertEquals(run(bar, {}), 0);
+  });
+  await t.step("what is stalled waits, and nothing else begins", () => {
+    assertEquals(run(bar, { iova: hole, gpa, len: 12 }), 0xffff_fffd);
+    assertEquals(run(bar, { iova: hole, gpa }), 0xffff_fffd);
+    assertEquals(waiting.map(({ streamId, bytes }) => [streamId, bytes]), [[0x30, 12]]);
+  });
+  await t.step("an abort is a failed write, once", () => {
+    waiting[0].done(false);
+    assertEquals(result(), 0xdead_0002);
+    peek(bar, 0x00, 4);
+    assertEquals(result(), 0xdead_0005);
+  });
+  await t.step("what was done is read back from where it was to be then", () => {
+    assertEquals(run(bar, { iova: hole, gpa: BASE + 0x1567 }), 0xffff_fffd);
+    poke(bar, 0x1c, 4, 0);
+    waiting[1].done(true);
+    assertEquals(result(), 0);
+  });
+  await t.step("after a reset nothing of it is told", () => {
+    run(bar, { iova: hole, gpa });
+    device.reset();
+    assertEquals(run(bar, {}), 0);
+    assertEquals(run(bar, { iova: hole, gpa }), 0xffff_fffd);
+    waiting[2].done(true);
+    assertEquals(result(), 0xffff_fffd);
+    waiting[3].done(false);
+    assertEquals(result(), 0xdead_0002);
+  });
+});

@@ -13,6 +13,7 @@ import { SharedPages } from "./shared_pages.ts";
 export const RAM_GPA = 0x4000_0000;
 const RAM_BYTES = 0x20_0000;
 const [NEST_PARENT, ARM_SMMUV3] = [1, 2];
+const FAULT_ID_VALID = 4;
 const VIOMMU_ARM_SMMUV3 = 1;
 
 /** Where things are in the guest's memory; free pages begin at `FREE`. */
@@ -85,10 +86,11 @@ export class KernelGuest implements Disposable {
     this.#stack = stack.move();
   }
 
-  /** A HWPT for an STE. */
-  nested(vste: readonly [bigint, bigint]): number {
+  /** A HWPT for an STE; with `faultId` the faults that stall go to that queue. */
+  nested(vste: readonly [bigint, bigint], faultId?: number): number {
     return this.iommufd.hwptAlloc({
-      flags: 0,
+      flags: faultId === undefined ? 0 : FAULT_ID_VALID,
+      faultId,
       devId: this.device.devId,
       ptId: this.viommuId,
       dataType: ARM_SMMUV3,

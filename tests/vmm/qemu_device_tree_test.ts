@@ -111,6 +111,26 @@ Deno.test("smmuSource() says where messages go, for Linux to prefer them to the 
   assertEquals(smmuSource(parsePciHost(QEMU), "tcg").source.includes("msi-parent"), false);
 });
 
+Deno.test("smmuSource() says whether functions may translate for themselves", () => {
+  const { source } = smmuSource(parsePciHost(QEMU), "tcg", [], false, true);
+  assertStringIncludes(source, "\n\tats-supported;\n};");
+  assertEquals(smmuSource(parsePciHost(QEMU), "tcg").source.includes("ats-supported"), false);
+});
+
+Deno.test("smmuSource() says of which functions transactions may wait", () => {
+  const at = (slot: number, stalls: boolean, behindPort = false) => (
+    { slot, socketPath: "", stalls, behindPort }
+  );
+  const { source } = smmuSource(parsePciHost(QEMU), "tcg", [at(1, false), at(4, true)]);
+  assertStringIncludes(
+    source,
+    "function4: pci@4,0 {\n\t\treg = <0x2000 0 0 0 0>;\n\t\tdma-can-stall;\n\t};",
+  );
+  assertEquals(source.match(/dma-can-stall/g)?.length, 1);
+  const { source: behind } = smmuSource(parsePciHost(QEMU), "tcg", [at(4, true, true)]);
+  assertStringIncludes(behind, "reg = <0x0 0 0 0 0>;\n\t\tdma-can-stall;");
+});
+
 Deno.test("smmuSource() keeps root ports out of the SMMU, and finds functions behind them", () => {
   const direct = { base: 0x800_0000, sizeBytes: 0x10_0000 };
   const endpoint = { slot: 4, socketPath: "", direct };

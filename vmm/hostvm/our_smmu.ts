@@ -21,7 +21,10 @@ import { MachineControl } from "../qemu/machine_control.ts";
 import { RuntimeDirectory } from "../qemu/runtime_directory.ts";
 import type { HostVmProvisions } from "./provision.ts";
 
-/** What the server's kernel finds: nesting wants both stages, dirty pages HTTU, and processes SubstreamIDs. */
+/**
+ * What the server's kernel finds: nesting wants both stages, dirty pages HTTU, processes SubstreamIDs, and functions that
+ * translate for themselves ATS.
+ */
 export const SERVER_FEATURES: Partial<Features> = {
   stage2: true,
   vmid16: true,
@@ -29,14 +32,32 @@ export const SERVER_FEATURES: Partial<Features> = {
   xnx: true,
   granule16K: true,
   granule64K: true,
+  vax: true,
   ssidSize: 20,
   twoLevelContextTable: true,
   httu: 2,
+  stallModel: 0,
+  stallMax: 16,
+  ats: true,
+  pri: true,
 };
 
-/** DMA test devices behind it: one to give away, and one that nobody gives. */
-const DEVICE_COUNT = 2;
+/**
+ * DMA test devices behind it: one that translates for itself and asks for pages, and one whose transfers wait. Both in one
+ * would be an STE that the architecture has as invalid, by EATS and S2S.
+ */
+const DEVICES: readonly { readonly ats: boolean; readonly stalls: boolean }[] = [
+  { ats: true, stalls: false },
+  { ats: false, stalls: true },
+];
 const PASID_WIDTH = 16;
+
+/**
+ * A processor that shares all of its address spaces with this SMMU: 48 bits, and neither FEAT_BBM nor FEAT_HAFT, as `max`
+ * has. Without that Linux 7.3 makes no queue for page faults, and follows a null pointer when a HWPT with a fault queue is
+ * attached to a function that stalls (`arm_smmu_sva_supported()`, `arm_smmu_enable_iopf()`).
+ */
+const CPU = "neoverse-n1";
 const START_MS = 60_000;
 
 /** Without an ITS nothing keeps one function from another's interrupts, and VFIO wants to be told that it may go on. */
@@ -96,10 +117,14 @@ export class OurSmmu implements AsyncDisposable {
   ): Promise<OurSmmu> {
     await using stack = new AsyncDisposableStack();
     const directory = stack.use(await RuntimeDirectory.make());
-    const endpoints = endpointSlots(DEVICE_COUNT)
-      .map((slot) => ({ slot, streamId: slot * 8, socketPath: directory.file(`dma${slot}.sock`) }));
+    const endpoints = endpointSlots(DEVICES.length).map((slot, at) => ({
+      slot,
+      streamId: slot * 8,
+      socketPath: directory.file(`dma${slot}.sock`),
+      ...DEVICES[at],
+    }));
     const machine: MachineConfiguration = {
-      board: { accelerator: "tcg", cpu: "max", gicVersion: "3", virtualization: true },
+      board: { accelerator: "tcg", cpu: CPU, gicVersion: "3", virtualization: true },
       cpuCount,
       memoryMiB,
       kernelPath: "",
@@ -107,6 +132,7 @@ export class OurSmmu implements AsyncDisposable {
       smmuSocketPath: directory.file("smmu.sock"),
       endpoints,
       foreignFunctions: true,
+      ats: true,
     };
     const devices = stack.use(
       await DeviceThread.start({

@@ -76,6 +76,7 @@ export async function makeDeviceTree(
     machine.board.accelerator,
     machine.endpoints,
     machine.messages,
+    machine.ats,
   );
   await run(dtc, [...QUIET, "-I", "dts", "-O", "dtb", "-o", path], {
     doing: "make the guest's device tree",
@@ -88,7 +89,8 @@ export async function makeDeviceTree(
 /**
  * Writes the source of the SMMU for QEMU's PCI `host`: the node, the map of all requester IDs of buses 0 to 0x7f to equal
  * StreamIDs, and a 32-bit window that ends below the BAR, so that the guest gives that address to nobody. With `messages`
- * the guest may have the SMMU's interrupts as messages to where those of PCI functions go. Throws an `EnvironmentError`
+ * the guest may have the SMMU's interrupts as messages to where those of PCI functions go; with `ats` it may let functions
+ * translate for themselves. Throws an `EnvironmentError`
  * when the window or the interrupt is not there.
  */
 export function smmuSource(
@@ -96,6 +98,7 @@ export function smmuSource(
   accelerator: Board["accelerator"],
   endpoints: readonly Endpoint[] = [],
   messages = false,
+  ats = false,
 ): SmmuSource {
   const { cells, bar } = shortenWindow(host.ranges);
   const { portBus, barSizeBytes } = CARRIAGE;
@@ -118,9 +121,9 @@ export function smmuSource(
 &{${PCI_HOST}} {
 	bus-range = <0 ${hex(portBus - 1)}>;
 	iommu-map = <${iommuMap(endpoints)}>;
-	ranges = <${cells.map(hex).join(" ")}>;
+	ranges = <${cells.map(hex).join(" ")}>;${ats ? "\n\tats-supported;" : ""}
 };
-${endpoints.map(directSource).join("")}`;
+${endpoints.map(directSource).join("")}${endpoints.map(stallSource).join("")}`;
   return { source, addresses: { ecam: address(host.reg, 0), bar } };
 }
 
@@ -155,7 +158,17 @@ function directSource({ slot, direct, behindPort }: Endpoint): string {
 };
 
 &{${PCI_HOST}} {
-${behindPort ? portNode(slot, functionNode(slot, 0)) : functionNode(slot, slot)}
+${functionSource({ slot, behindPort }, `memory-region = <&direct${slot}>;`)}
+};
+`;
+}
+
+/** A function whose transactions may wait. Linux `bindings/iommu/iommu.txt`, `dma-can-stall`. */
+function stallSource(endpoint: Endpoint): string {
+  if (!endpoint.stalls) return "";
+  return `
+&{${PCI_HOST}} {
+${functionSource(endpoint, "dma-can-stall;")}
 };
 `;
 }
@@ -173,11 +186,20 @@ export function endpointsOnly(endpoints: readonly Endpoint[]): string {
 `;
 }
 
+/** The node of a function, with a property. */
+function functionSource(
+  { slot, behindPort }: { readonly slot: number; readonly behindPort?: boolean | undefined },
+  property: string,
+): string {
+  if (behindPort) return portNode(slot, functionNode(slot, 0, property));
+  return functionNode(slot, slot, property);
+}
+
 /** The node of the function that `slot` is about, as device `device` of its bus. */
-function functionNode(slot: number, device: number): string {
+function functionNode(slot: number, device: number, property: string): string {
   return `	function${slot}: pci@${device.toString(16)},0 {
 		reg = <${hex(device << 11)} 0 0 0 0>;
-		memory-region = <&direct${slot}>;
+		${property}
 	};`;
 }
 

@@ -17,6 +17,8 @@ export interface Endpoint {
   readonly behindPort?: boolean;
   /** IOVAs that the guest must map to the same addresses for this function, whatever its driver does. */
   readonly direct?: { readonly base: number; readonly sizeBytes: number };
+  /** Whether software may have its transactions wait; what is PCI to its driver alone can. */
+  readonly stalls?: boolean;
 }
 
 /** A guest and the devices that we serve it. */
@@ -39,6 +41,8 @@ export interface MachineConfiguration {
   readonly foreignFunctions?: boolean;
   /** Whether the SMMU sends messages to the GICv2m frame; otherwise its interrupt is a wire. */
   readonly messages?: boolean;
+  /** Whether functions may translate for themselves, as far as the SMMU lets them. */
+  readonly ats?: boolean;
 }
 
 /** Files of one run, all of them in its runtime directory. */
