@@ -111,6 +111,12 @@ Deno.test("smmuSource() says where messages go, for Linux to prefer them to the 
   assertEquals(smmuSource(parsePciHost(QEMU), "tcg").source.includes("msi-parent"), false);
 });
 
+Deno.test("smmuSource() says whether functions may translate for themselves", () => {
+  const { source } = smmuSource(parsePciHost(QEMU), "tcg", [], false, true);
+  assertStringIncludes(source, "\n\tats-supported;\n};");
+  assertEquals(smmuSource(parsePciHost(QEMU), "tcg").source.includes("ats-supported"), false);
+});
+
 Deno.test("smmuSource() keeps root ports out of the SMMU, and finds functions behind them", () => {
   const direct = { base: 0x800_0000, sizeBytes: 0x10_0000 };
   const endpoint = { slot: 4, socketPath: "", direct };

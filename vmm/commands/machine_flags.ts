@@ -85,6 +85,7 @@ export const GUEST_FLAGS: Readonly<Record<string, Flag>> = {
   },
   ...ROOT_PORTS_FLAG,
   ...PASID_FLAG,
+  ats: { help: "The SMMU has ATS and PRI, and the DMA test device uses both; not with a trace" },
 };
 
 /** What the flags say about parts. */
@@ -114,6 +115,7 @@ export interface Guest {
   readonly assign: readonly string[];
   readonly rootPorts: boolean;
   readonly pasid: PasidChoice;
+  readonly ats: boolean;
 }
 
 /** What the flags say about the guest. Throws `UsageError`. */
@@ -129,5 +131,6 @@ export function guestOf(values: Values): Guest {
     assign: (values.text("assign") ?? "").split(",").filter((path) => path !== ""),
     rootPorts: values.on("root-ports"),
     pasid: pasidOf(values),
+    ats: values.on("ats"),
   };
 }

@@ -76,6 +76,7 @@ export async function makeDeviceTree(
     machine.board.accelerator,
     machine.endpoints,
     machine.messages,
+    machine.ats,
   );
   await run(dtc, [...QUIET, "-I", "dts", "-O", "dtb", "-o", path], {
     doing: "make the guest's device tree",
@@ -88,7 +89,8 @@ export async function makeDeviceTree(
 /**
  * Writes the source of the SMMU for QEMU's PCI `host`: the node, the map of all requester IDs of buses 0 to 0x7f to equal
  * StreamIDs, and a 32-bit window that ends below the BAR, so that the guest gives that address to nobody. With `messages`
- * the guest may have the SMMU's interrupts as messages to where those of PCI functions go. Throws an `EnvironmentError`
+ * the guest may have the SMMU's interrupts as messages to where those of PCI functions go; with `ats` it may let functions
+ * translate for themselves. Throws an `EnvironmentError`
  * when the window or the interrupt is not there.
  */
 export function smmuSource(
@@ -96,6 +98,7 @@ export function smmuSource(
   accelerator: Board["accelerator"],
   endpoints: readonly Endpoint[] = [],
   messages = false,
+  ats = false,
 ): SmmuSource {
   const { cells, bar } = shortenWindow(host.ranges);
   const { portBus, barSizeBytes } = CARRIAGE;
@@ -118,7 +121,7 @@ export function smmuSource(
 &{${PCI_HOST}} {
 	bus-range = <0 ${hex(portBus - 1)}>;
 	iommu-map = <${iommuMap(endpoints)}>;
-	ranges = <${cells.map(hex).join(" ")}>;
+	ranges = <${cells.map(hex).join(" ")}>;${ats ? "\n\tats-supported;" : ""}
 };
 ${endpoints.map(directSource).join("")}`;
   return { source, addresses: { ecam: address(host.reg, 0), bar } };

@@ -39,6 +39,8 @@ export interface MachineConfiguration {
   readonly foreignFunctions?: boolean;
   /** Whether the SMMU sends messages to the GICv2m frame; otherwise its interrupt is a wire. */
   readonly messages?: boolean;
+  /** Whether functions may translate for themselves, as far as the SMMU lets them. */
+  readonly ats?: boolean;
 }
 
 /** Files of one run, all of them in its runtime directory. */
