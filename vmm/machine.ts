@@ -27,7 +27,7 @@ import { DeferredWork } from "./deferred_work.ts";
 import { EndpointPlaces } from "./endpoint_places.ts";
 import type { StreamMove } from "./host_iommu/nested.ts";
 import { RegisterPage } from "./register_page.ts";
-import { startRecording } from "./start_recording.ts";
+import { modelledStreams, startRecording } from "./start_recording.ts";
 import type { Recorder } from "./trace/recorder.ts";
 import { AssignedFunction } from "./vfio/assigned_function.ts";
 import { decidePasid } from "./vfio/pasid_choice.ts";
@@ -162,7 +162,7 @@ export class DeviceMachine implements Disposable {
         ...common,
         memory: recorder?.memory(this.#ram) ?? this.#ram,
         pin: (source) => this.#pin(source),
-        streams: endpoints.map(({ streamId }) => streamId),
+        streams: modelledStreams(endpoints),
         observer: counters,
         log2tlbSets: LOG2_TLB_SETS,
       });
@@ -201,7 +201,7 @@ export class DeviceMachine implements Disposable {
       },
       msi: recorder?.msi(msi) ?? msi,
       host: hardware?.host,
-      endpoints: this.#translating,
+      endpoints: recorder?.endpoints(this.#translating) ?? this.#translating,
       observer: counters,
       page: page?.buffer,
       log2tlbSets: LOG2_TLB_SETS,
@@ -258,25 +258,20 @@ export class DeviceMachine implements Disposable {
     this.#serve(pci, endpoint.socketPath, { intx, msi }, stack, observer);
   }
 
-  /** What an endpoint asks of its own accord passes no door of a recording. */
   #makeTester(
-    { pasidWidth, ats = false }: TesterEndpoint,
+    { pasidWidth, ats: translates = false }: TesterEndpoint,
     requester: Requester,
     dma: DmaPort,
   ): DmaTestDevice {
     const common = { requester, dma, memory: this.#ram, ...(pasidWidth ? { pasidWidth } : {}) };
-    if (!ats) return new DmaTestDevice(common);
+    if (!translates) return new DmaTestDevice(common);
     const { features } = this.#smmu;
     if (!features.ats) {
       throw new RangeError("Endpoint dma-test has ats, but feature ats of its SMMU is false");
     }
-    if (this.#recorder !== undefined) {
-      throw new EnvironmentError(
-        "Cannot record an endpoint with ats: a trace has transactions, and no translation requests",
-      );
-    }
     const port = this.#smmu.atsPort();
-    const tester = new DmaTestDevice({ ...common, ats: port, pageRequests: features.pri });
+    const ats = this.#recorder?.ats(port) ?? port;
+    const tester = new DmaTestDevice({ ...common, ats, pageRequests: features.pri });
     this.#translating.add(requester, tester);
     return tester;
   }
