@@ -33,7 +33,7 @@ import { DeferredWork } from "./deferred_work.ts";
 import { EndpointPlaces } from "./endpoint_places.ts";
 import type { StreamMove } from "./host_iommu/nested.ts";
 import { RegisterPage } from "./register_page.ts";
-import { startRecording } from "./start_recording.ts";
+import { modelledStreams, startRecording } from "./start_recording.ts";
 import type { Recorder } from "./trace/recorder.ts";
 import { DmaWriteMsi } from "./vfio_user/dma_write_msi.ts";
 import { Intx } from "./vfio_user/intx.ts";
@@ -178,7 +178,7 @@ export class DeviceMachine implements Disposable {
         ...common,
         memory: recorder?.memory(this.#ram) ?? this.#ram,
         pin: (source) => this.#pin(source),
-        streams: endpoints.map(({ streamId }) => streamId),
+        streams: modelledStreams(endpoints),
         observer: counters,
         log2tlbSets: LOG2_TLB_SETS,
       });
@@ -217,7 +217,7 @@ export class DeviceMachine implements Disposable {
       },
       msi: recorder?.msi(msi) ?? msi,
       host: hardware?.host,
-      endpoints: this.#translating,
+      endpoints: recorder?.endpoints(this.#translating) ?? this.#translating,
       observer: counters,
       page: page?.buffer,
       log2tlbSets: LOG2_TLB_SETS,
@@ -283,9 +283,8 @@ export class DeviceMachine implements Disposable {
     this.#serve(pci, endpoint.socketPath, { intx, msi }, stack, observer);
   }
 
-  /** What an endpoint asks of its own accord passes no door of a recording. */
   #makeTester(
-    { pasidWidth, ats = false, stalls = false }: TesterEndpoint,
+    { pasidWidth, ats: translates = false, stalls = false }: TesterEndpoint,
     requester: Requester,
     dma: DmaPort,
   ): DmaTestDevice {
@@ -296,18 +295,14 @@ export class DeviceMachine implements Disposable {
       ...(pasidWidth ? { pasidWidth } : {}),
       ...(stalls ? { stallable: this.#stallablePort() } : {}),
     };
-    if (!ats) return new DmaTestDevice(common);
+    if (!translates) return new DmaTestDevice(common);
     const { features } = this.#smmu;
     if (!features.ats) {
       throw new RangeError("Endpoint dma-test has ats, but feature ats of its SMMU is false");
     }
-    if (this.#recorder !== undefined) {
-      throw new EnvironmentError(
-        "Cannot record an endpoint with ats: a trace has transactions, and no translation requests",
-      );
-    }
     const port = this.#smmu.atsPort();
-    const tester = new DmaTestDevice({ ...common, ats: port, pageRequests: features.pri });
+    const ats = this.#recorder?.ats(port) ?? port;
+    const tester = new DmaTestDevice({ ...common, ats, pageRequests: features.pri });
     this.#translating.add(requester, tester);
     return tester;
   }
@@ -317,12 +312,13 @@ export class DeviceMachine implements Disposable {
     if (stallModel === 1) {
       throw new RangeError("Endpoint dma-test stalls, but feature stallModel of its SMMU is 1");
     }
-    if (this.#recorder !== undefined || this.#hardware !== undefined) {
+    if (this.#hardware !== undefined) {
       throw new EnvironmentError(
-        "Cannot stall an endpoint while an iommufd or a trace is between it and the SMMU",
+        "Cannot stall an endpoint while an iommufd is between it and the SMMU",
       );
     }
-    return this.#smmu.stallablePort();
+    const port = this.#smmu.stallablePort();
+    return this.#recorder?.stallable(port) ?? port;
   }
 
   #found(endpoint: AssignedEndpoint): Pick<AssignedSurroundings, "found" | "log"> {

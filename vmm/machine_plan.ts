@@ -37,6 +37,8 @@ export interface MachineChoice {
   readonly iommufd: IommufdKind;
   /** Whether each endpoint is behind a root port of its own, so that the guest numbers the buses. */
   readonly rootPorts?: boolean;
+  /** Whether the DMA test device translates for itself, and asks for pages. */
+  readonly ats?: boolean;
   /** Functions of the host that the guest gets; with any, the kernel's iommufd is behind the SMMU. */
   readonly assign?: readonly HostDevice[];
   /** Whether they are shown a PASID capability; `auto` by default. */
@@ -71,8 +73,9 @@ export function planMachine(
   directory: RuntimeDirectory,
   imagePath: string,
 ): MachinePlan {
-  const { cpuCount, memoryMiB, commandLine, interrupts, features, assign = [] } = choice;
-  const { pasid = "auto", bars = "mapped" } = choice;
+  const { cpuCount, memoryMiB, commandLine, interrupts, assign = [] } = choice;
+  const { pasid = "auto", bars = "mapped", ats = false } = choice;
+  const features = ats ? { ...choice.features, ats, pri: true } : choice.features;
   const behindPort = choice.rootPorts ?? false;
   const iommufd = assign.length > 0 ? "kernel" : choice.iommufd;
   const board = chooseBoard(cpuCount);
@@ -102,6 +105,7 @@ export function planMachine(
       smmuSocketPath,
       endpoints: [disk, dmaTest, ...assigned],
       messages: registers === "mapped",
+      ats,
     },
     devices: {
       smmuSocketPath,
@@ -110,7 +114,7 @@ export function planMachine(
       ...(features ? { features } : {}),
       endpoints: [
         { ...disk, kind: "virtio-blk" as const, imagePath, interrupts },
-        { ...dmaTest, kind: "dma-test" as const },
+        { ...dmaTest, kind: "dma-test" as const, ats },
         ...assigned.map((one) => ({ ...one, kind: "vfio" as const, pasid, bars })),
       ].map((one) => behindPort ? { ...one, streamId: place(0, one.slot).streamId } : one),
     },

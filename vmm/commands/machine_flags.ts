@@ -104,6 +104,7 @@ export const GUEST_FLAGS: Readonly<Record<string, Flag>> = {
   ...ROOT_PORTS_FLAG,
   ...PASID_FLAG,
   ...BARS_FLAG,
+  ats: { help: "The SMMU has ATS and PRI, and the DMA test device uses both" },
 };
 
 /** What the flags say about parts. */
@@ -136,6 +137,7 @@ export interface Guest {
   readonly rootPorts: boolean;
   readonly pasid: PasidChoice;
   readonly bars: BarChoice;
+  readonly ats: boolean;
 }
 
 /** What the flags say about the guest. Throws `UsageError`. */
@@ -154,5 +156,6 @@ export function guestOf(values: Values): Guest {
     rootPorts: values.on("root-ports"),
     pasid: pasidOf(values),
     bars: barsOf(values),
+    ats: values.on("ats"),
   };
 }
