@@ -14,8 +14,9 @@ export interface WatchPause {
 
 /** The numbers of a policy. Times are in microseconds. */
 export interface WatchTimes {
-  /** How long to look without a pause after there was work, where that pays. */
+  /** How long to look without a pause after there was work, where that pays; and at least so many times what a pause costs. */
   readonly spinUs: number;
+  readonly spinCosts: number;
   /** After so many spins in a row that found nothing, they are left; after so long one is tried again. */
   readonly mostFailures: number;
   readonly tryAgainUs: number;
@@ -31,11 +32,13 @@ export interface WatchTimes {
  * gives way to nobody but us: pauses are as short as what they cost while commands flow, which makes an answer take a
  * third of what it takes with pauses three times as long, and no more of the processor for each.
  *
- * Waking up costs 2 µs of a processor where timers are cheap, and 20 µs in a virtual machine in a virtual machine: so
- * the last pause, which is what a first command may have to wait, depends on the host.
+ * Waking up costs 2 µs of a processor where timers are cheap, 20 µs in a virtual machine in a virtual machine, and 400 µs
+ * in an emulated one. So a spin that is no longer than two of them is worth it, and the last pause, which is what a first
+ * command may have to wait, depends on the host.
  */
 export const WATCH_TIMES: WatchTimes = {
   spinUs: 60,
+  spinCosts: 2,
   mostFailures: 4,
   tryAgainUs: 5_000,
   pauses: [
@@ -70,13 +73,14 @@ export class WatchPolicy {
 
   /** How long to pause after a look at `nowUs` that found work, or none: microseconds, 0 for not at all. */
   pauseUs(found: boolean, nowUs: number): number {
-    const { spinUs, pauses, idle } = this.#times;
+    const { spinUs, spinCosts, pauses, idle } = this.#times;
     if (found) {
       if (this.#isSpinning) this.#failures = 0;
       this.#lastUs = nowUs;
     }
     const idleUs = nowUs - this.#lastUs;
-    if (this.#spins(found, idleUs < spinUs, nowUs)) return 0;
+    const isTime = idleUs < Math.max(spinUs, spinCosts * this.wakeUs);
+    if (this.#spins(found, isTime, nowUs)) return 0;
     let pauseUs = 0;
     for (let i = 0; i < pauses.length && idleUs >= pauses[i].afterUs; i++) {
       pauseUs = Math.max(pauses[i].pauseUs, pauses[i].costs * this.wakeUs);

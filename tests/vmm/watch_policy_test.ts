@@ -8,6 +8,7 @@ import { Watcher } from "../../vmm/watcher.ts";
 
 const TIMES = {
   spinUs: 50,
+  spinCosts: 3,
   mostFailures: 2,
   tryAgainUs: 10_000,
   pauses: [
@@ -79,6 +80,16 @@ Deno.test("pauses are worth their cost, and without work take no more than their
   assertPauses(policy, [["not more than this", false, 30_000, 600]]);
   policy.wakeUs = 1;
   assertPauses(policy, [["not less than before", false, 30_001, 90]]);
+});
+
+Deno.test("where pauses cost much, a spin is some of them long", () => {
+  const policy = new WatchPolicy(TIMES);
+  policy.wakeUs = 100;
+  assertPauses(policy, [
+    ["work", true, 0, 0],
+    ["short of three pauses", false, 299, 0],
+    ["three pauses", false, 300, 200],
+  ]);
 });
 
 Deno.test("the chosen times are in order, a pause is 100 µs at most until the guest is idle, and idling costs 3 %", () => {

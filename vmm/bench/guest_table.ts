@@ -14,6 +14,13 @@ export interface Mapping {
   readonly isScattered: boolean;
 }
 
+/** How often a guest left for its SMMU while it measured some mappings, and how many of those it removed meanwhile. */
+export interface ExitsOfMapping extends Mapping {
+  readonly exits: number;
+  /** By the time that each took: the benchmark does not tell. */
+  readonly unmaps: number;
+}
+
 /** A column: whose SMMU it is, and how many times as long as in the first column an unmap may take. */
 export interface Column {
   readonly name: string;
@@ -23,7 +30,7 @@ export interface Column {
 /** What was measured, in each column: the median, `undefined` where there is nothing. */
 export interface Row {
   readonly name: string;
-  readonly unit: "µs" | "MiB/s";
+  readonly unit: "µs" | "MiB/s" | "exits";
   readonly values: readonly (number | undefined)[];
 }
 
@@ -43,11 +50,15 @@ const TRANSFERS: Readonly<Record<string, string>> = {
   send: "network, sent",
 };
 
-/** A table of what guests said in all their runs, column by column. */
+/**
+ * A table of what guests said in all their runs, column by column; and of their exits for their SMMU, where those were
+ * counted.
+ */
 export function guestTable(
   columns: readonly Column[],
   said: readonly (readonly GuestEvent[])[],
   mappings: readonly Mapping[],
+  exits: readonly { readonly seen: readonly ExitsOfMapping[] }[] = [],
 ): GuestTable {
   const row = (
     name: string,
@@ -85,9 +96,18 @@ export function guestTable(
       (events) => mapsOf(events, mapping).map(({ mapUs }) => mapUs),
     )
   );
+  const left = exits.length === 0 ? [] : mappings.map((mapping): Row => ({
+    name: `exits for an unmap, ${nameOf(mapping)}`,
+    unit: "exits",
+    values: exits.map(({ seen }) =>
+      medianOf(
+        seen.filter((each) => isSame(each, mapping)).map(({ exits, unmaps }) => exits / unmaps),
+      )
+    ),
+  }));
   return {
     columns: columns.map(({ name }) => name),
-    rows: [...mappings.flatMap((_, i) => [maps[i], unmaps[i]]), ...transfers],
+    rows: [...mappings.flatMap((_, i) => [maps[i], unmaps[i]]), ...left, ...transfers],
     // With one thread nothing waits for anything else.
     aims: unmaps.filter((_, i) => mappings[i].threads === 1).flatMap((row) => aimsOf(row, columns)),
   };
@@ -108,7 +128,7 @@ export function tableLines({ columns, rows }: GuestTable): string[] {
         values.map((value, i) => {
           if (value === undefined) return "-";
           const ratio = i === 0 || !yardstick ? "" : (value / yardstick).toFixed(2);
-          return `${value.toFixed(1)} ${ratio.padStart(6)}`;
+          return `${value.toFixed(unit === "exits" ? 2 : 1)} ${ratio.padStart(6)}`;
         }),
       );
     }),
@@ -141,11 +161,14 @@ function nameOf({ threads, pages, isScattered }: Mapping): string {
 
 function mapsOf(
   events: readonly GuestEvent[],
-  { threads, pages, isScattered }: Mapping,
+  mapping: Mapping,
 ): Extract<GuestEvent, { kind: "map" }>[] {
-  return events.filter((event) => event.kind === "map").filter((event) =>
-    event.threads === threads && event.pages === pages && event.isScattered === isScattered
-  );
+  return events.filter((event) => event.kind === "map").filter((event) => isSame(event, mapping));
+}
+
+function isSame(mapping: Mapping, { threads, pages, isScattered }: Mapping): boolean {
+  return mapping.threads === threads && mapping.pages === pages &&
+    mapping.isScattered === isScattered;
 }
 
 function medianOf(values: readonly number[]): number | undefined {

@@ -1,13 +1,14 @@
 /**
- * A guest that does nothing but invalidate: commands in RAM, CMDQ_PROD in memory, and a spin until CMD_SYNC has answered, as
- * Linux does it. IHI 0070 §4.7.3 CMD_SYNC.
+ * A guest that does nothing but invalidate: commands in RAM, CMDQ_PROD, and a spin until CMD_SYNC has answered, as Linux does
+ * it. IHI 0070 §4.7.3 CMD_SYNC.
  * @module
  */
-import { set, setAddress } from "../../hw/bits.ts";
+import { maskOf, set, setAddress } from "../../hw/bits.ts";
 import { advance, slotOf } from "../../hw/smmuv3/queues/queue.ts";
 import { CMD, COMMAND_SIZE, CS, OP, SYNC, TLBI } from "../../hw/smmuv3/spec/commands.ts";
 import { CR0, QUEUE_BASE, REG } from "../../hw/smmuv3/spec/registers.ts";
-import { RegisterClient } from "./register_client.ts";
+import type { RegisterKind } from "../register_page.ts";
+import { SmmuClient } from "./smmu_client.ts";
 
 const RAM = 0x4000_0000;
 const SIZE_BYTES = 0x10_0000;
@@ -20,22 +21,25 @@ const LOOKS = 100_000;
 
 /** The guest. */
 export class InvalidatingGuest implements Disposable {
-  readonly #client: RegisterClient;
-  readonly #registers: Uint32Array;
+  readonly #client: SmmuClient;
+  /** Where they are memory. */
+  readonly #registers: Uint32Array | undefined;
   readonly #queue: Uint32Array;
   #prod = 0;
   #page = 0;
 
-  /** Behind the SMMU whose server listens at `path`. Throws when that does not answer. */
-  constructor(path: string) {
-    const client = this.#client = new RegisterClient(path, RAM, SIZE_BYTES);
-    const registers = this.#registers = client.registers;
-    this.#queue = new Uint32Array(client.ram);
-    const base = registers.subarray(REG.CMDQ_BASE.offset / 4);
+  /** Behind the SMMU whose server listens at `path`, and whose registers are of a `kind`. Throws when that does not answer. */
+  constructor(path: string, kind: RegisterKind) {
+    this.#client = new SmmuClient(path, RAM, SIZE_BYTES);
+    this.#registers = kind === "mapped" ? this.#client.map() : undefined;
+    this.#queue = new Uint32Array(this.#client.ram);
+    const base = new Uint32Array(2);
     setAddress(base, QUEUE_BASE.ADDR, RAM);
     set(base, QUEUE_BASE.LOG2SIZE, LOG2_QUEUE);
-    set(registers.subarray(REG.CR0.offset / 4), CR0.CMDQEN, 1);
-    wait(registers, REG.CR0ACK.offset / 4, registers[REG.CR0.offset / 4]);
+    base.forEach((word, i) => this.#write(REG.CMDQ_BASE.offset + i * 4, word));
+    const cr0 = maskOf(CR0.CMDQEN);
+    this.#write(REG.CR0.offset, cr0);
+    if (this.#registers !== undefined) wait(this.#registers, REG.CR0ACK.offset / 4, cr0);
   }
 
   /** Has one page invalidated. Returns how long that took, in microseconds; throws when it is not done within seconds. */
@@ -50,7 +54,7 @@ export class InvalidatingGuest implements Disposable {
     set(sync, SYNC.CS, CS.SIG_IRQ);
     setAddress(sync, SYNC.MSIAddress, RAM + sync.byteOffset);
     const began = performance.now();
-    Atomics.store(this.#registers, REG.CMDQ_PROD.offset / 4, this.#prod);
+    this.#write(REG.CMDQ_PROD.offset, this.#prod);
     wait(this.#queue, at, 0);
     return (performance.now() - began) * 1000;
   }
@@ -58,6 +62,11 @@ export class InvalidatingGuest implements Disposable {
   /** Leaves. */
   [Symbol.dispose](): void {
     this.#client[Symbol.dispose]();
+  }
+
+  #write(offset: number, value: number): void {
+    if (this.#registers === undefined) this.#client.post(offset, value);
+    else Atomics.store(this.#registers, offset / 4, value);
   }
 
   /** The next slot of the queue, cleared. */

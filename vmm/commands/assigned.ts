@@ -16,6 +16,8 @@ import {
 } from "../passthrough/checks.ts";
 import { findFunctions, FUNCTION_CLASS, type FunctionKind } from "../passthrough/host_functions.ts";
 import { Peer } from "../passthrough/peer.ts";
+import { SmmuExits } from "../passthrough/smmu_exits.ts";
+import { UnmapExits } from "../passthrough/unmap_exits.ts";
 import { pseudoRandomBytes } from "../provision/disk.ts";
 import type { GuestEvent } from "../provision/guest_console.ts";
 import { provision } from "../provision/provision.ts";
@@ -41,6 +43,8 @@ const SEED = 0x7c9;
 const EMULATED = 2;
 const MEMORY_MIB = 768;
 const LONGEST_S = 86_400;
+/** How long each mapping is measured, in seconds. */
+const MAP_SECONDS = 2;
 
 /** DMA mappings that --compare measures. */
 const COMPARED: readonly Mapping[] = [1, 4].flatMap((threads) =>
@@ -162,8 +166,12 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const { sends, takes } = peer?.ports ?? { sends: 0, takes: 0 };
   const maps = COMPARED.map(({ threads, pages }) => `${threads}:${pages}:0`).join(",");
   const words =
-    `iommu.strict=1 vsmmu.net=${guestIp},${peerIp},${sends},${takes} vsmmu.mtu=${mtu} vsmmu.maps=${maps}`;
+    `iommu.strict=1 vsmmu.net=${guestIp},${peerIp},${sends},${takes} vsmmu.mtu=${mtu} ` +
+    `vsmmu.maps=${maps} vsmmu.seconds=${MAP_SECONDS}`;
   const said: GuestEvent[] = [];
+  using exits = work.compare ? SmmuExits.start() : undefined;
+  const watch = (): UnmapExits => new UnmapExits(() => exits?.count ?? 0, MAP_SECONDS);
+  const ours = watch();
   const result = await runMicrovm({
     parts: partsOf(values),
     cpuCount,
@@ -207,7 +215,10 @@ async function runCommand(values: Values, io: Io): Promise<number> {
     record: recordingOf(values),
     interactive: false,
     timeoutSeconds,
-    console: io.note,
+    console: (line) => {
+      ours.line(line);
+      io.note(line);
+    },
     progress: io.note,
     signal: io.signal,
   });
@@ -221,9 +232,10 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   if (configPath !== undefined) await Deno.writeTextFile(configPath, hexDump(first, config));
   if (work.compare && card !== undefined) {
     const { address } = hostDevice(assign[kinds.indexOf("vf")]);
-    const peers = await runPeer(values, io, { work, commandLine: words, address });
+    const theirs = watch();
+    const peers = await runPeer(values, io, { work, commandLine: words, address }, theirs);
     const columns = [{ name: "QEMU's own SMMU" }, { name: "ours" }];
-    const compared = guestTable(columns, [peers, said], COMPARED);
+    const compared = guestTable(columns, [peers, said], COMPARED, exits && [theirs, ours]);
     io.out("");
     for (const line of tableLines(compared)) io.out(line);
     await keep({ ...result, compared });
@@ -236,6 +248,7 @@ async function runPeer(
   values: Values,
   io: Io,
   { work, commandLine, address }: { work: Work; commandLine: string; address: string },
+  exits: UnmapExits,
 ): Promise<GuestEvent[]> {
   const firmwarePath = values.text("firmware");
   if (firmwarePath === undefined) {
@@ -255,7 +268,10 @@ async function runPeer(
     hugePages: values.on("huge-pages"),
     address,
     timeoutSeconds: values.integer("timeout", 1200, 1, LONGEST_S),
-    console: note,
+    console: (line) => {
+      exits.line(line);
+      note(line);
+    },
     signal,
   });
 }

@@ -32,7 +32,9 @@ export const bench: Command = {
   summary: "measures the device core and a guest's disk, each beside a yardstick of the same run",
   flags: {
     core: { help: "Only the device core" },
-    invalidations: { help: "Only what an invalidation costs where registers are memory" },
+    invalidations: {
+      help: "Only what an invalidation costs, registers mapped and trapped, without a guest",
+    },
     storage: { help: "Only the guest's disk, behind the SMMU, past it, and recorded" },
     guest: {
       help:
