@@ -48,6 +48,7 @@ export function mutate(random: Random, scene: Scene, stream: SceneStream): Mutat
     "leaf",
     "table",
     "table",
+    "below",
     "l1",
   ]);
   if (kind === "l1") return scene.l1.length > 0 ? mutateL1(random, image, scene.l1) : undefined;
@@ -57,6 +58,16 @@ export function mutate(random: Random, scene: Scene, stream: SceneStream): Mutat
   }
   if (kind === "cd") {
     return stream.cd === 0 ? undefined : mutateField(random, image, "CD", stream.cd, CD_FIELDS);
+  }
+  if (kind === "below") {
+    if (stream.below.length === 0) return undefined;
+    return flip(
+      random,
+      image,
+      random.of(stream.below).descriptor,
+      "stage 2 page of tables",
+      LEAF_BITS,
+    );
   }
   return mutateDescriptor(random, image, visit, kind === "leaf");
 }
@@ -110,13 +121,23 @@ function mutateDescriptor(
   if (visit.leaves.length === 0) return undefined;
   const { stage, leaf } = random.of(visit.leaves);
   const at = isLeaf ? leaf.descriptor : random.of([...leaf.above, leaf.descriptor]);
-  const table = at !== leaf.descriptor;
-  const bit = random.chance(0.8)
-    ? random.of(table ? TABLE_BITS : LEAF_BITS)
-    : random.of(ADDRESS_BITS);
+  const isTable = at !== leaf.descriptor;
+  const name = `stage ${stage} ${isTable ? "table" : "leaf"}`;
+  return flip(random, image, at, name, isTable ? TABLE_BITS : LEAF_BITS);
+}
+
+/** Turns over one of these bits of a descriptor, or one of its address. */
+function flip(
+  random: Random,
+  image: Image,
+  at: number,
+  what: string,
+  bits: readonly number[],
+): Mutation {
+  const bit = random.of(random.chance(0.8) ? bits : ADDRESS_BITS);
   const old = image.load(at);
   image.store(at, old ^ (1n << BigInt(bit)));
-  const name = `stage ${stage} ${table ? "table" : "leaf"} bit ${bit}`;
+  const name = `${what} bit ${bit}`;
   image.note(at, name);
   return { name, gpa: at, at, old, value: image.load(at) };
 }
