@@ -38,6 +38,22 @@ const GUARDED: readonly number[] = [
   REG.EVENTQ_PROD.offset & 0xffff,
   REG.CMDQ_CONS.offset,
 ];
+/** Registers that can be written at all times. */
+const UNGUARDED: readonly number[] = [
+  REG.CR0.offset,
+  REG.GBPA.offset,
+  REG.IRQ_CTRL.offset,
+  REG.GERRORN.offset,
+  REG.CMDQ_PROD.offset,
+  REG.EVENTQ_CONS.offset,
+];
+/** PRIQEN and ATSCHK, REC_CFG_ATS, PRIQ_IRQEN, and errors of messages and page requests. */
+const ABSENT: Readonly<Record<number, number>> = {
+  [REG.CR0.offset]: 0x12,
+  [REG.CR2.offset]: 0x8,
+  [REG.IRQ_CTRL.offset]: 0x2,
+  [REG.GERRORN.offset]: 0xf8,
+};
 /** log2 of the entries of a queue there. */
 const EVENTS_AT_NOWHERE = 3;
 const INDEX_MASK = 0xf_ffff;
@@ -193,21 +209,55 @@ function isWritten(offset: number, value: number, seen: number): boolean {
 }
 
 /**
- * What is ours: bits that software can write, of what was written last or, if that was not allowed, earlier; those of
- * features that there are not stay 0.
+ * What ours has: of what was written last the bits that software can write and that are of a feature that there is. Where
+ * an enable may have forbidden the write, each bit is of that or an earlier one.
  */
-function isMasked({ program, index }: StepDifference, offset: number, seen: number): boolean {
-  const mask = RegisterFile.writable(RegisterFile.resolve(offset));
-  const values = program.steps.slice(0, index).flatMap((step) =>
-    step.kind !== "register"
-      ? []
-      : step.offset === offset
-      ? [Number(BigInt.asUintN(32, step.value))]
-      : step.bytes === 8 && step.offset + 4 === offset
-      ? [Number(step.value >> 32n)]
-      : []
-  );
-  return values.some((value) => (seen & ~(value & mask)) === 0);
+function isMasked(difference: StepDifference, offset: number, seen: number): boolean {
+  const at = RegisterFile.resolve(offset);
+  if (at === REG.CMDQ_CONS.offset && seen === consumed(difference)) return true;
+  const mask = RegisterFile.writable(at) & ~absentBits(at);
+  // §6.3.14: a write without Update changes nothing, and the update is complete when it reads 0.
+  const isGbpa = at === REG.GBPA.offset;
+  const values = writes(difference, offset).filter((value) => !isGbpa || value >>> 31 === 1)
+    .map((value) => value & mask & (isGbpa ? 0x7fff_ffff : ~0));
+  const [last = 0] = values.slice(-1);
+  const candidates = UNGUARDED.includes(at) ? [last] : [0, ...values];
+  const [all, any] = [
+    candidates.reduce((bits, value) => bits & value, ~0),
+    candidates.reduce((bits, value) => bits | value, 0),
+  ];
+  return (all & ~seen) === 0 && (seen & ~any) === 0;
+}
+
+/** CMDQ_CONS after all commands. */
+function consumed(difference: StepDifference): number {
+  const { program, index } = difference;
+  let count = 0;
+  for (const step of program.steps.slice(0, index)) {
+    if (step.kind === "commands") count += step.commands.length;
+    if (step.kind === "register" && step.offset === REG.CMDQ_PROD.offset) {
+      count = Number(step.value);
+    }
+  }
+  const base = written(difference, REG.CMDQ_BASE.offset) ?? 0;
+  return count % (2 << (base & QUEUE_BASE.LOG2SIZE.mask));
+}
+
+/** What was written to a register before, all of it. */
+function writes({ program, index }: StepDifference, offset: number): number[] {
+  return program.steps.slice(0, index).flatMap((step) => {
+    if (step.kind !== "register") return [];
+    if (step.offset === offset) return [Number(BigInt.asUintN(32, step.value))];
+    return step.bytes === 8 && step.offset + 4 === offset ? [Number(step.value >> 32n)] : [];
+  });
+}
+
+/** Bits of a register that are there for page requests, ATS or messages. */
+function absentBits(offset: number): number {
+  const isOfNothing = (offset >= REG.GERROR_IRQ_CFG0.offset && offset < REG.STRTAB_BASE.offset) ||
+    (offset >= REG.EVENTQ_IRQ_CFG0.offset && offset <= REG.PRIQ_IRQ_CFG2.offset) ||
+    [REG.PRIQ_PROD.offset as number, REG.PRIQ_CONS.offset].includes(offset);
+  return isOfNothing ? ~0 : ABSENT[offset] ?? 0;
 }
 
 /** The queue of QEMU is full, which it calls an abort, and ours is not. */

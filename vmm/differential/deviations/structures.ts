@@ -64,9 +64,19 @@ export function stage1Sizes(cd: Uint32Array): [number, number] {
   return [64 - get(cd, CD.T0SZ), 64 - get(cd, CD.T1SZ)];
 }
 
+/** log2 of the granules of stage 1, of TTB0 and TTB1; 0 for a reserved one. */
+export function stage1Granules(cd: Uint32Array): [number, number] {
+  return [[12, 16, 14, 0][get(cd, CD.TG0)], [0, 14, 12, 16][get(cd, CD.TG1)]];
+}
+
+/** log2 of the granule of stage 2; 0 for a reserved one. */
+export function stage2Granule(ste: Uint32Array): number {
+  return [12, 16, 14, 0][get(ste, STE.S2TG)];
+}
+
 /** How many bits of an input choose an entry of the first table of stage 2, and how many there are in a table. */
 export function stage2Start(ste: Uint32Array): { indexBits: number; stride: number } {
-  const log2granule = [12, 16, 14, 0][get(ste, STE.S2TG)];
+  const log2granule = stage2Granule(ste);
   const stride = log2granule - 3;
   const below = [2, 1, 0, -1][get(ste, STE.S2SL0)] + (log2granule === 12 ? 0 : 1);
   const level = below < 0 ? 3 : below;
