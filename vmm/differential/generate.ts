@@ -16,8 +16,8 @@ import { StepWriter } from "./step_writer.ts";
 const CONFIGURATION: readonly number[] = [OP.CMD_CFGI_STE_RANGE, OP.CMD_CFGI_STE];
 /** Bits of an input address that take it out of what is mapped. */
 const FAR_BITS = Array.from({ length: 30 }, (_, i) => 25 + i);
-/** Those that take a physical address to where nothing is, also for QEMU. */
-const NOWHERE_BITS = [31, 40, 42, 43, 44, 47, 51];
+/** Those that take a physical address to where nothing is, also for QEMU; but for one, where it has a window of PCI. */
+const NOWHERE_BITS = [31, 31, 39, 40, 40, 42, 42, 43, 43, 44, 44, 47, 47, 51, 51];
 
 /** The program of a seed. */
 export function generate(seed: number): Program {

@@ -22,15 +22,19 @@ export interface Mutation {
   readonly at: number;
 }
 
+const DECISIVE = ["Config", "S1STALLD", "MEV", "S2T0SZ", "S2SL0", "S2R"];
+
 /** Fields whose every value is worth a try. Those with which a guest ends QEMU are left out: STE.S2AA64, and CD.IPS is limited. */
-const STE_FIELDS = Object.entries(STE).filter(([name]) => name !== "S2AA64");
+const STE_FIELDS = Object.entries(STE).filter(([name]) => name !== "S2AA64")
+  // Of most values nothing is seen; those that decide something have more turns.
+  .flatMap((field) => DECISIVE.includes(field[0]) ? [field, field, field, field] : [field]);
 /** Those that another stream with the same VMID and tables may have otherwise: what is cached serves both. */
 const UNSHARED_STE_FIELDS = STE_FIELDS.filter(([name]) => !/^(Config|S2(?!VMID|R|S$))/.test(name));
 const CD_FIELDS = Object.entries(CD).filter(([name]) => !name.startsWith("MAIR"));
 
 /** Bits of descriptors that are not part of an address. */
 const LEAF_BITS = [0, 1, 2, 5, 6, 7, 8, 9, 10, 11, 50, 51, 52, 53, 54, 55, 58, 59, 63];
-const TABLE_BITS = [0, 1, 2, 6, 7, 10, 51, 52, 58, 59, 60, 61, 62, 63];
+const TABLE_BITS = [0, 1, 2, 6, 7, 10, 51, 52, 58, 59, 60, 61, 62, 62, 62, 63];
 /** Bits of an address with which it leads nowhere, or beyond what IPS or S2PS allow. */
 const ADDRESS_BITS = [31, 40, 42, 44, 45, 47];
 
@@ -48,6 +52,7 @@ export function mutate(random: Random, scene: Scene, stream: SceneStream): Mutat
     "leaf",
     "table",
     "table",
+    "below",
     "below",
     "l1",
   ]);
