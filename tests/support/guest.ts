@@ -86,6 +86,8 @@ export class Guest {
   readonly cmdSync = new CountingLine();
   readonly messages: { gpa: number; data: number }[] = [];
   readonly log2queue: number;
+  /** The registers are memory, and the device hears late of what is written there. */
+  readonly isMapped: boolean;
   #prod = 0;
   #nextTable = TABLES;
 
@@ -96,6 +98,7 @@ export class Guest {
     this.memory = new DataView(buffer);
     this.ram.map(RAM, buffer);
     this.log2queue = log2queue;
+    this.isMapped = options.page !== undefined;
     this.smmu = new SmmuV3({
       memory: wrap ? wrap(this.ram) : this.ram,
       lines: { eventq: this.eventq, gerror: this.gerror, cmdSync: this.cmdSync },

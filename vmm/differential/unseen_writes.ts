@@ -27,8 +27,9 @@ export class UnseenWrites {
 
   /** A register of `bytes` was written at `offset`. */
   add(offset: number, bytes: number): void {
-    if (GUARDS.includes(offset)) return;
-    for (let at = offset; at < offset + bytes; at += 4) this.#offsets.add(RegisterFile.resolve(at));
+    for (let at = offset; at < offset + bytes; at += 4) {
+      if (!GUARDS.includes(at)) this.#offsets.add(RegisterFile.resolve(at));
+    }
   }
 
   /** How many looks there have to be before the register at `offset` is read. */
