@@ -176,6 +176,20 @@ export class Guest {
     this.memory.setBigUint64(STRTAB - RAM + streamId * 64 + 8, q1, true);
   }
 
+  /** Stage 2 in the STE at an address: 4 KiB tables of four levels for 48 bits. Config is another matter. */
+  stage2(ste: number, root: number, vmid: number = 0): void {
+    const fields: [number, number, number][] = [
+      [143, 128, vmid],
+      [165, 160, 16], // S2T0SZ
+      [167, 166, 2], // S2SL0: level 0
+      [178, 176, 5], // S2PS
+      [179, 179, 1], // S2AA64
+      [186, 186, 1], // S2R
+      [243, 196, root >> 4],
+    ];
+    for (const [high, low, value] of fields) this.field(ste, high, low, value);
+  }
+
   /** Writes a CD at `gpa` and returns its address. */
   cd(gpa: number, options: CdOptions = {}): number {
     const { t0sz = 16, t1sz = 16, ttb0 = this.root(), ttb1 = 0, epd0 = false, epd1 = true } =
