@@ -5,14 +5,11 @@
 import { EventFd } from "../uapi/eventfd.ts";
 import { Fd } from "../uapi/fd.ts";
 import { POLL } from "../uapi/poll.ts";
-import { threadTimeUs } from "../uapi/thread_clock.ts";
-import { setTimerSlack } from "../uapi/timer_slack.ts";
 import { Counters } from "./counters.ts";
 import type { ThreadQuestion, ThreadStart } from "./device_thread.ts";
 import { DeviceMachine } from "./machine.ts";
 import { serveThread, type ServingSurroundings } from "./serve_thread.ts";
-import { Watcher } from "./watcher.ts";
-import { WatchPolicy } from "./watch_policy.ts";
+import { runWatching } from "./watching_loop.ts";
 
 serveThread(serve);
 
@@ -34,11 +31,6 @@ function serve(
     machine.place(new Int32Array(places));
   });
   ready();
-  if (machine.watched === undefined) return poller.run();
-  setTimerSlack(1);
-  const watcher = new Watcher(machine.watched, new WatchPolicy(), {
-    nowUs: () => performance.now() * 1000,
-    spentUs: threadTimeUs,
-  });
-  poller.run((ready) => watcher.turn(ready));
+  if (machine.watched === undefined) poller.run();
+  else runWatching(poller, machine.watched);
 }

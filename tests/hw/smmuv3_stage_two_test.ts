@@ -22,14 +22,7 @@ function scene(features: Partial<Features> = {}): { guest: Guest; root: number }
   const guest = new Guest({ features: { ...ALL, ...features } });
   const root = guest.root();
   guest.ste(SID, 0b1101n);
-  change(guest, [
-    [165, 160, 16], // S2T0SZ
-    [167, 166, 2], // S2SL0: level 0
-    [178, 176, 5], // S2PS
-    [179, 179, 1], // S2AA64
-    [186, 186, 1], // S2R
-    [243, 196, BigInt(root) >> 4n],
-  ]);
+  guest.stage2(STE, root);
   guest.memory.setUint8(DATA - RAM, 0x5a);
   return { guest, root };
 }
@@ -171,15 +164,7 @@ function twoVms(): Guest {
     guest.map(stage1, 0x20_0000n, 0x10_0000_0000, 0xc40n, 2);
     const cd = guest.cd(CDS + streamId * 64, { ttb0: stage1, asid: 5 });
     guest.ste(streamId, BigInt(cd) | 0b1111n);
-    change(guest, [
-      [143, 128, 0x100 + streamId],
-      [165, 160, 16],
-      [167, 166, 2],
-      [178, 176, 5],
-      [179, 179, 1],
-      [186, 186, 1],
-      [243, 196, BigInt(stage2) >> 4n],
-    ], ste);
+    guest.stage2(ste, stage2, 0x100 + streamId);
     // Stream 11 and 12: stage 2 alone, of the same VMs.
     for (let quad = 0; quad < 8; quad++) {
       guest.quad(STRTAB + (10 + streamId) * 64 + quad * 8, guest.load(ste + quad * 8));

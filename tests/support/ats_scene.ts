@@ -47,16 +47,7 @@ export class AtsScene {
     this.leaf2 = guest.map(below, BigInt(IPA), PA, 0x4fcn);
     guest.map(below, IOVA, PA, 0x4fcn);
     guest.ste(SID, BigInt(CD) | 0b1011n);
-    const fields: [number, number, number][] = [
-      [143, 128, 3],
-      [165, 160, 16],
-      [167, 166, 2],
-      [178, 176, 5],
-      [179, 179, 1],
-      [186, 186, 1],
-      [243, 196, below >> 4],
-    ];
-    for (const [high, low, value] of fields) guest.field(STE, high, low, value);
+    guest.stage2(STE, below, 3);
     guest.quad(IPA, 0x1111n);
     guest.quad(PA, 0x2222n);
   }

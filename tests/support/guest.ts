@@ -86,6 +86,8 @@ export class Guest {
   readonly cmdSync = new CountingLine();
   readonly messages: { gpa: number; data: number }[] = [];
   readonly log2queue: number;
+  /** The registers are memory, and the device hears late of what is written there. */
+  readonly isMapped: boolean;
   #prod = 0;
   #nextTable = TABLES;
 
@@ -96,6 +98,7 @@ export class Guest {
     this.memory = new DataView(buffer);
     this.ram.map(RAM, buffer);
     this.log2queue = log2queue;
+    this.isMapped = options.page !== undefined;
     this.smmu = new SmmuV3({
       memory: wrap ? wrap(this.ram) : this.ram,
       lines: { eventq: this.eventq, gerror: this.gerror, cmdSync: this.cmdSync },
@@ -171,6 +174,20 @@ export class Guest {
   ste(streamId: number, q0: bigint, q1: bigint = 0n): void {
     this.memory.setBigUint64(STRTAB - RAM + streamId * 64, q0, true);
     this.memory.setBigUint64(STRTAB - RAM + streamId * 64 + 8, q1, true);
+  }
+
+  /** Stage 2 in the STE at an address: 4 KiB tables of four levels for 48 bits. Config is another matter. */
+  stage2(ste: number, root: number, vmid: number = 0): void {
+    const fields: [number, number, number][] = [
+      [143, 128, vmid],
+      [165, 160, 16], // S2T0SZ
+      [167, 166, 2], // S2SL0: level 0
+      [178, 176, 5], // S2PS
+      [179, 179, 1], // S2AA64
+      [186, 186, 1], // S2R
+      [243, 196, root >> 4],
+    ];
+    for (const [high, low, value] of fields) this.field(ste, high, low, value);
   }
 
   /** Writes a CD at `gpa` and returns its address. */

@@ -30,6 +30,10 @@ export const differential: Command = {
       help:
         "Where our SMMUv3 is: qemu, over vfio-user in the same QEMU (default), or process, which is faster",
     },
+    registers: {
+      value: "MODE",
+      help: "How software reaches our registers: trapped (default), or mapped for memory",
+    },
     json: { help: "Print the result as one JSON object" },
     qemu: { value: "PATH", help: "Your own qemu-system-aarch64 instead of Debian's" },
     cache: { value: "DIR", help: "Where parts are kept; $XDG_CACHE_HOME/vsmmu by default" },
@@ -42,10 +46,12 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const only = onlyOf(values);
   const count = only === undefined ? values.integer("count", 200, 1, MOST_PROGRAMS) : 1;
   const where = values.choice("ours", "qemu", ["qemu", "process"]);
+  const registers = values.choice("registers", "trapped", ["trapped", "mapped"]);
   using directory = await RuntimeDirectory.make();
   await using duel = await Duel.start({
     directory,
     where,
+    registers,
     parts: { qemu: values.text("qemu"), cacheDir: values.text("cache") },
     progress: io.note,
     signal: io.signal,
@@ -66,8 +72,8 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const seconds = (performance.now() - began) / 1000;
   const missing = result.programs < LONG_RUN ? [] : stale(result);
   const all = { ...result, seconds, missing };
-  if (values.on("json")) io.out(JSON.stringify(jsonOf(all, where), undefined, 2));
-  else for (const line of resultLines(all, where)) io.out(line);
+  if (values.on("json")) io.out(JSON.stringify(jsonOf(all, { where, registers }), undefined, 2));
+  else for (const line of resultLines(all, { where, registers })) io.out(line);
   return result.differences.length === 0 ? EXIT.ok : EXIT.failed;
 }
 
@@ -82,17 +88,24 @@ function onlyOf(values: Values): number[] | undefined {
 
 type Result = CampaignResult & { readonly seconds: number; readonly missing: readonly string[] };
 
-/** The command line that shows a difference again. */
-function commandOf({ program, kept }: Minimised, where: string): string {
-  return `deno task differential --ours ${where} --seed ${program.seed} --only ${rangesText(kept)}`;
+/** Where our device is, and how software reaches it. */
+interface Ours {
+  readonly where: string;
+  readonly registers: string;
 }
 
-function resultLines(result: Result, where: string): string[] {
+/** The command line that shows a difference again. */
+function commandOf({ program, kept }: Minimised, { where, registers }: Ours): string {
+  const ours = `--ours ${where}${registers === "mapped" ? " --registers mapped" : ""}`;
+  return `deno task differential ${ours} --seed ${program.seed} --only ${rangesText(kept)}`;
+}
+
+function resultLines(result: Result, ours: Ours): string[] {
   const lines: string[] = [];
   for (const found of result.differences) {
     lines.push(`Seed ${found.program.seed}:`);
     for (const [i, step] of found.program.steps.entries()) lines.push(`  ${i}  ${stepText(step)}`);
-    lines.push("They differ:", ...differenceLines(found.difference), commandOf(found, where), "");
+    lines.push("They differ:", ...differenceLines(found.difference), commandOf(found, ours), "");
   }
   for (const { name, reason, section } of [...REWRITES, ...DEVIATIONS]) {
     const times = result.deviations.get(name) ?? 0;
@@ -110,7 +123,7 @@ function resultLines(result: Result, where: string): string[] {
   return lines;
 }
 
-function jsonOf(result: Result, where: string): unknown {
+function jsonOf(result: Result, ours: Ours): unknown {
   const { programs, steps, compared, deviations, differences, missing, seconds } = result;
   return {
     ok: differences.length === 0,
@@ -124,7 +137,7 @@ function jsonOf(result: Result, where: string): unknown {
       seed: found.program.seed,
       steps: found.program.steps.map(stepText),
       lines: differenceLines(found.difference),
-      command: commandOf(found, where),
+      command: commandOf(found, ours),
     })),
   };
 }

@@ -2,9 +2,14 @@
  * A subject inside QEMU: its registers and those of its functions are at physical addresses.
  * @module
  */
+import { EnvironmentError } from "../environment_error.ts";
 import type { Qtest } from "../qemu/qtest.ts";
 import { copyWrites, type FunctionWrite, RESULT_OFFSET, testWrites } from "./function_programs.ts";
 import type { Operation, Subject } from "./subject.ts";
+import { LOOKS, UnseenWrites } from "./unseen_writes.ts";
+
+/** A device that nobody stops has looked by then. */
+const LOOK_MS = 10_000;
 
 /** Where a function is. */
 export interface FunctionPlace {
@@ -27,6 +32,8 @@ export interface BusSubjectOptions {
   readonly clockStepNs: number;
   /** Writes are on their way when QEMU says that they are done; a read waits for them. */
   readonly isPosted: boolean;
+  /** The SMMU's registers are memory: counts how often it has looked at them. */
+  readonly looks?: Int32Array<SharedArrayBuffer> | undefined;
   readonly reset: () => Promise<void>;
 }
 
@@ -35,6 +42,7 @@ export class BusSubject implements Subject {
   readonly name: string;
   readonly window: Uint8Array<ArrayBuffer>;
   readonly #options: BusSubjectOptions;
+  readonly #unseen = new UnseenWrites();
 
   /** A subject where `options` say. */
   constructor(options: BusSubjectOptions) {
@@ -45,10 +53,39 @@ export class BusSubject implements Subject {
 
   async reset(): Promise<void> {
     await this.#options.reset();
+    this.#unseen.clear();
     this.window.fill(0);
   }
 
   async perform(operations: readonly Operation[]): Promise<number[]> {
+    const { looks } = this.#options;
+    if (looks === undefined) return await this.#batch(operations);
+    const results: number[] = [];
+    for (const operation of operations) {
+      if (operation.kind === "read") {
+        await this.#look(looks, this.#unseen.looksBefore(operation.offset));
+      }
+      results.push(...await this.#batch([operation]));
+      if (operation.kind !== "write") continue;
+      this.#unseen.add(operation.offset, operation.bytes);
+      await this.#look(looks, LOOKS);
+    }
+    return results;
+  }
+
+  /** Waits until the device has looked so often. */
+  async #look(looks: Int32Array<SharedArrayBuffer>, count: number): Promise<void> {
+    const since = Atomics.load(looks, 0);
+    const deadline = performance.now() + LOOK_MS;
+    for (let now = since; (now - since | 0) < count; now = Atomics.load(looks, 0)) {
+      const { value } = Atomics.waitAsync(looks, 0, now, LOOK_MS);
+      if (await value === "timed-out" || performance.now() > deadline) {
+        throw new EnvironmentError(`The SMMU has not looked at its registers for ${LOOK_MS} ms`);
+      }
+    }
+  }
+
+  async #batch(operations: readonly Operation[]): Promise<number[]> {
     const { qtest, isPosted } = this.#options;
     const lines: string[] = [];
     /** For each operation the line whose answer is its result, or -1. */

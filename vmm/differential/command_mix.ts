@@ -64,7 +64,7 @@ export class CommandMix {
       ? this.#stage2(stream, visit)
       : this.#stage1(stream, visit);
     // No configuration has changed; that a CD was fetched through stage 2 is no reason to send more.
-    return isStage2 && random.chance(0.9) ? [...commands, this.all()] : commands;
+    return isStage2 && random.chance(0.7) ? [...commands, this.all()] : commands;
   }
 
   /** Drops the configuration of a stream, alone or with others. */

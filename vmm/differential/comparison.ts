@@ -9,7 +9,7 @@ import type { Difference } from "./difference.ts";
 import { WINDOW } from "./ground.ts";
 import type { Program, Step } from "./program.ts";
 import { REWRITES } from "./rewrites.ts";
-import type { Seen, Transcript } from "./transcript.ts";
+import type { EventRecord, Seen, Transcript } from "./transcript.ts";
 
 /** What came of a comparison. */
 export interface Comparison {
@@ -32,11 +32,15 @@ export function compare(program: Program, theirs: Transcript, ours: Transcript):
     if (found !== undefined) count(found.name);
     return found;
   };
-  const recorded = { theirs: 0, ours: 0 };
+  const recorded = { theirs: [] as EventRecord[], ours: [] as EventRecord[] };
+  let taken = { theirs: 0, ours: 0 };
   for (const [index, step] of program.steps.entries()) {
-    const before = { ...recorded };
-    recorded.theirs += theirs.seen[index].events.length;
-    recorded.ours += ours.seen[index].events.length;
+    const earlier = { theirs: [...recorded.theirs], ours: [...recorded.ours] };
+    recorded.theirs.push(...theirs.seen[index].events);
+    recorded.ours.push(...ours.seen[index].events);
+    if (step.kind === "drain") {
+      taken = { theirs: recorded.theirs.length, ours: recorded.ours.length };
+    }
     if (isSame(theirs.seen[index], ours.seen[index])) continue;
     const pair = { theirs: rewritten(theirs.seen[index], step, count), ours: ours.seen[index] };
     if (isSame(pair.theirs, pair.ours)) continue;
@@ -45,7 +49,8 @@ export function compare(program: Program, theirs: Transcript, ours: Transcript):
       program,
       index,
       step,
-      recorded: before,
+      earlier,
+      taken,
       ...pair,
     };
     const found = explain(difference);

@@ -4,8 +4,15 @@
  */
 import { get } from "../../hw/bits.ts";
 import { EVENT, RECORD } from "../../hw/smmuv3/spec/events.ts";
+import { PLACE } from "./ground.ts";
 import { hex, type Program, type Step, stepText } from "./program.ts";
 import type { EventRecord, Seen } from "./transcript.ts";
+
+/** Something of both sides. */
+export interface Pair<T> {
+  readonly theirs: T;
+  readonly ours: T;
+}
 
 /** A difference: of what was seen after a step, or of memory at the end. */
 export type Difference =
@@ -17,8 +24,10 @@ export type Difference =
     readonly step: Step;
     readonly theirs: Seen;
     readonly ours: Seen;
-    /** Records that came until then. */
-    readonly recorded: { readonly theirs: number; readonly ours: number };
+    /** Records that came until then, as they came. */
+    readonly earlier: Pair<readonly EventRecord[]>;
+    /** How many of them software had taken when it last took any. */
+    readonly taken: Pair<number>;
   }
   | {
     readonly kind: "memory";
@@ -71,11 +80,18 @@ function value(number: number | undefined): string {
   return number === undefined ? "nothing" : hex(number);
 }
 
-/** Notes of what memory holds when the step of a difference begins. */
+/**
+ * Notes of what memory holds when the step of a difference begins; of descriptors only those on its way, where the step
+ * knows them.
+ */
 export function notesOf({ program, index }: Difference): string[] {
   const notes = new Map<number, string>();
   for (const step of program.steps.slice(0, index)) {
     if (step.kind === "store") notes.set(step.gpa, step.note ?? "");
   }
-  return [...notes.values()].filter((note) => note !== "");
+  const step = program.steps[index];
+  const through = step !== undefined && "through" in step ? step.through : undefined;
+  return [...notes].filter(([gpa, note]) =>
+    note !== "" && (through === undefined || gpa < PLACE.tables || through.includes(gpa))
+  ).map(([, note]) => note);
 }

@@ -4,6 +4,7 @@
  */
 import { EnvironmentError } from "../environment_error.ts";
 import { type ProvisionOptions, provisionQemu } from "../provision/provision.ts";
+import type { RegisterKind } from "../register_page.ts";
 import type { RuntimeDirectory } from "../qemu/runtime_directory.ts";
 import type { Sides } from "./campaign.ts";
 import { type DeviceMaker, OwnSubject } from "./own_subject.ts";
@@ -16,6 +17,8 @@ export interface DuelOptions {
   readonly directory: RuntimeDirectory;
   /** Our SMMUv3 is in the same QEMU over vfio-user, or in this process over memory of its own. */
   readonly where: "qemu" | "process";
+  /** How software gets at our registers; each access traps by default. */
+  readonly registers?: RegisterKind | undefined;
   /** Where QEMU comes from. */
   readonly parts: ProvisionOptions;
   /** Another device in place of ours; in this process. */
@@ -39,18 +42,23 @@ export class Duel implements AsyncDisposable {
 
   /** Starts both. Throws an `EnvironmentError`, or the signal's reason. */
   static async start(options: DuelOptions): Promise<Duel> {
-    const { directory, where, parts, make, progress, signal } = options;
+    const { directory, where, registers = "trapped", parts, make, progress, signal } = options;
     const qemu = await provisionQemu({ ...parts, progress, signal });
     await using stack = new AsyncDisposableStack();
     // The server says of every client that it came and went; only what follows a mistake is of interest.
     const own = where === "qemu"
-      ? stack.use(await OwnThread.start(directory, ignoreClients(progress)))
+      ? stack.use(await OwnThread.start(directory, registers, ignoreClients(progress)))
       : undefined;
     progress(`Starting QEMU ${qemu.version} without a guest`);
     const peer = stack.use(
-      await Peer.start({ qemu: qemu.tool, directory, own: own?.sockets, signal }),
+      await Peer.start({
+        qemu: qemu.tool,
+        directory,
+        own: own && { ...own.sockets, looks: own.looks },
+        signal,
+      }),
     );
-    const ours = peer.ours ?? new OwnSubject(make);
+    const ours = peer.ours ?? new OwnSubject(make, registers);
     return new Duel({ theirs: peer.theirs, ours }, peer, stack.move());
   }
 

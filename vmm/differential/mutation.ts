@@ -22,15 +22,19 @@ export interface Mutation {
   readonly at: number;
 }
 
+const DECISIVE = ["Config", "S1STALLD", "MEV", "S2T0SZ", "S2SL0", "S2R"];
+
 /** Fields whose every value is worth a try. Those with which a guest ends QEMU are left out: STE.S2AA64, and CD.IPS is limited. */
-const STE_FIELDS = Object.entries(STE).filter(([name]) => name !== "S2AA64");
+const STE_FIELDS = Object.entries(STE).filter(([name]) => name !== "S2AA64")
+  // Of most values nothing is seen; those that decide something have more turns.
+  .flatMap((field) => DECISIVE.includes(field[0]) ? [field, field, field, field] : [field]);
 /** Those that another stream with the same VMID and tables may have otherwise: what is cached serves both. */
 const UNSHARED_STE_FIELDS = STE_FIELDS.filter(([name]) => !/^(Config|S2(?!VMID|R|S$))/.test(name));
 const CD_FIELDS = Object.entries(CD).filter(([name]) => !name.startsWith("MAIR"));
 
 /** Bits of descriptors that are not part of an address. */
 const LEAF_BITS = [0, 1, 2, 5, 6, 7, 8, 9, 10, 11, 50, 51, 52, 53, 54, 55, 58, 59, 63];
-const TABLE_BITS = [0, 1, 2, 6, 7, 10, 51, 52, 58, 59, 60, 61, 62, 63];
+const TABLE_BITS = [0, 1, 2, 6, 7, 10, 51, 52, 58, 59, 60, 61, 62, 62, 62, 63];
 /** Bits of an address with which it leads nowhere, or beyond what IPS or S2PS allow. */
 const ADDRESS_BITS = [31, 40, 42, 44, 45, 47];
 
@@ -48,6 +52,8 @@ export function mutate(random: Random, scene: Scene, stream: SceneStream): Mutat
     "leaf",
     "table",
     "table",
+    "below",
+    "below",
     "l1",
   ]);
   if (kind === "l1") return scene.l1.length > 0 ? mutateL1(random, image, scene.l1) : undefined;
@@ -57,6 +63,16 @@ export function mutate(random: Random, scene: Scene, stream: SceneStream): Mutat
   }
   if (kind === "cd") {
     return stream.cd === 0 ? undefined : mutateField(random, image, "CD", stream.cd, CD_FIELDS);
+  }
+  if (kind === "below") {
+    if (stream.below.length === 0) return undefined;
+    return flip(
+      random,
+      image,
+      random.of(stream.below).descriptor,
+      "stage 2 page of tables",
+      LEAF_BITS,
+    );
   }
   return mutateDescriptor(random, image, visit, kind === "leaf");
 }
@@ -110,13 +126,23 @@ function mutateDescriptor(
   if (visit.leaves.length === 0) return undefined;
   const { stage, leaf } = random.of(visit.leaves);
   const at = isLeaf ? leaf.descriptor : random.of([...leaf.above, leaf.descriptor]);
-  const table = at !== leaf.descriptor;
-  const bit = random.chance(0.8)
-    ? random.of(table ? TABLE_BITS : LEAF_BITS)
-    : random.of(ADDRESS_BITS);
+  const isTable = at !== leaf.descriptor;
+  const name = `stage ${stage} ${isTable ? "table" : "leaf"}`;
+  return flip(random, image, at, name, isTable ? TABLE_BITS : LEAF_BITS);
+}
+
+/** Turns over one of these bits of a descriptor, or one of its address. */
+function flip(
+  random: Random,
+  image: Image,
+  at: number,
+  what: string,
+  bits: readonly number[],
+): Mutation {
+  const bit = random.of(random.chance(0.8) ? bits : ADDRESS_BITS);
   const old = image.load(at);
   image.store(at, old ^ (1n << BigInt(bit)));
-  const name = `stage ${stage} ${table ? "table" : "leaf"} bit ${bit}`;
+  const name = `${what} bit ${bit}`;
   image.note(at, name);
   return { name, gpa: at, at, old, value: image.load(at) };
 }

@@ -9,9 +9,12 @@ import type { PciFunction } from "../../hw/pci/function.ts";
 import type { Features } from "../../hw/smmuv3/features.ts";
 import type { SmmuV3Options } from "../../hw/smmuv3/options.ts";
 import { SmmuV3 } from "../../hw/smmuv3/smmuv3.ts";
+import { REGISTER_SPACE_SIZE } from "../../hw/smmuv3/spec/registers.ts";
+import type { RegisterKind } from "../register_page.ts";
 import { CopyDevice } from "./copy_device.ts";
 import { copyWrites, resultOf, testWrites } from "./function_programs.ts";
 import { RAM, READERS, WINDOW, WRITERS } from "./ground.ts";
+import { RegisterPageAccess } from "./register_page_access.ts";
 import type { Operation, Subject } from "./subject.ts";
 
 /** What QEMU's SMMUv3 of both stages has, as our features. Its ID registers are in `hw/arm/smmuv3.c`. */
@@ -31,7 +34,7 @@ export const PEER_FEATURES: Partial<Features> = {
 };
 
 /** The part of our device that is compared. */
-export type Device = Pick<SmmuV3, "read" | "write" | "reset" | "dma">;
+export type Device = Pick<SmmuV3, "read" | "write" | "reset" | "dma" | "look">;
 
 /** Makes the device to be compared. */
 export type DeviceMaker = (options: SmmuV3Options) => Device;
@@ -41,15 +44,23 @@ export class OwnSubject implements Subject {
   readonly name = "ours";
   readonly window: Uint8Array<ArrayBuffer>;
   readonly #smmu: Device;
+  readonly #registers: MmioDevice;
+  readonly #page: RegisterPageAccess | undefined;
   readonly #functions = new Map<number, PciFunction>();
 
-  /** A device that `make` makes; this build's own by default. */
-  constructor(make: DeviceMaker = (options) => new SmmuV3(options)) {
+  /** A device that `make` makes, this build's own by default; its registers trap, or are memory. */
+  constructor(
+    make: DeviceMaker = (options) => new SmmuV3(options),
+    registers: RegisterKind = "trapped",
+  ) {
     const buffer = new ArrayBuffer(RAM.sizeBytes);
     this.window = new Uint8Array(buffer, WINDOW.base - RAM.base, WINDOW.sizeBytes);
     const memory = new GuestRam();
     memory.map(RAM.base, buffer);
-    this.#smmu = make({ memory, features: PEER_FEATURES });
+    const page = registers === "mapped" ? new ArrayBuffer(REGISTER_SPACE_SIZE) : undefined;
+    this.#smmu = make({ memory, features: PEER_FEATURES, page });
+    this.#page = page && new RegisterPageAccess(page, this.#smmu);
+    this.#registers = this.#page ?? this.#smmu;
     const { dma } = this.#smmu;
     for (const streamId of WRITERS) {
       const requester = { streamId, substreamId: -1 };
@@ -62,6 +73,7 @@ export class OwnSubject implements Subject {
 
   reset(): Promise<void> {
     this.#smmu.reset();
+    this.#page?.clear();
     for (const one of this.#functions.values()) one.reset();
     this.window.fill(0);
     return Promise.resolve();
@@ -74,9 +86,9 @@ export class OwnSubject implements Subject {
   #perform(operation: Operation): number {
     switch (operation.kind) {
       case "read":
-        return read(this.#smmu, operation.offset);
+        return read(this.#registers, operation.offset);
       case "write":
-        write(this.#smmu, operation.offset, operation.value, operation.bytes);
+        write(this.#registers, operation.offset, operation.value, operation.bytes);
         return 0;
       case "dma-write": {
         const bar = this.#bar(operation.stream);

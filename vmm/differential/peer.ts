@@ -22,6 +22,8 @@ export interface OwnSockets {
   readonly smmu: string;
   /** Those of the functions by StreamID. */
   readonly functions: ReadonlyMap<number, string>;
+  /** Counts looks at the registers, where they are memory. */
+  readonly looks?: Int32Array<SharedArrayBuffer> | undefined;
 }
 
 /** What a peer is started with. */
@@ -98,6 +100,7 @@ export class Peer implements AsyncDisposable {
       functions: ownPlaces(own),
       clockStepNs: 0,
       isPosted: true,
+      looks: own.looks,
     });
   }
 

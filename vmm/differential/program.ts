@@ -26,13 +26,17 @@ export type Step =
   | { readonly kind: "read"; readonly offset: number }
   /** Software queues commands and waits; one that is refused is replaced by CMD_SYNC, and it goes on. */
   | { readonly kind: "commands"; readonly commands: readonly (readonly [bigint, bigint])[] }
-  /** An endpoint writes its pattern, and compares what is at `gpa` then. */
+  /**
+   * An endpoint writes its pattern, and compares what is at `gpa` then. It goes `through` descriptors at these addresses, if
+   * that is known.
+   */
   | {
     readonly kind: "write";
     readonly stream: number;
     readonly iova: bigint;
     readonly bytes: number;
     readonly gpa: number;
+    readonly through?: readonly number[] | undefined;
   }
   /** An endpoint reads into part `slot` of its memory. */
   | {
@@ -41,6 +45,7 @@ export type Step =
     readonly iova: bigint;
     readonly bytes: number;
     readonly slot: number;
+    readonly through?: readonly number[] | undefined;
   }
   /** Software takes what is in the event queue. */
   | { readonly kind: "drain" };

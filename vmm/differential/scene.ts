@@ -33,6 +33,8 @@ export interface SceneStream {
   readonly isShared: boolean;
   readonly granules: { readonly stage1: number; readonly stage2: number };
   readonly visits: readonly Visit[];
+  /** Both stages: leaves of stage 2 where the CD and the tables of stage 1 are. */
+  readonly below: readonly Leaf[];
   /** Both stages: what has to be added to a physical address to get that of the guest. */
   readonly delta: number;
 }
@@ -159,17 +161,24 @@ function makeStream(
       sizeBytes: 0x1000,
       leaves: [],
     }));
-    return { ...common, cd: 0, visits, granules: { stage1: 12, stage2: 12 }, delta: 0 };
+    return { ...common, cd: 0, visits, granules: { stage1: 12, stage2: 12 }, below: [], delta: 0 };
   }
   const stage2 = (config & 2) === 0 ? undefined : makeStage2(random, image, ste);
   const delta = stage2?.delta ?? 0;
   const granules = { stage1: 12, stage2: stage2?.tables.form.log2granule ?? 12 };
   if (config === Config.Stage2) {
-    return { ...common, cd: 0, visits: stage2Visits(random, image, stage2!), granules, delta };
+    return {
+      ...common,
+      cd: 0,
+      visits: stage2Visits(random, image, stage2!),
+      granules,
+      below: [],
+      delta,
+    };
   }
-  const { visits, tables } = makeStage1(random, image, ste, cd, asid, stage2);
+  const { visits, tables, below } = makeStage1(random, image, ste, cd, asid, stage2);
   granules.stage1 = tables[0].form.log2granule;
-  return { ...common, cd, visits, granules, delta };
+  return { ...common, cd, visits, granules, below, delta };
 }
 
 interface Stage2 {
@@ -196,13 +205,8 @@ function makeStage2(random: Random, image: Image, ste: number): Stage2 {
   image.set(ste, STE.S2T0SZ, 64 - form.inputBits);
   image.set(ste, STE.S2SL0, SL0[log2granule][form.firstLevel]);
   image.set(ste, STE.S2TG, TG0_OF[log2granule]);
-  const size = random.chance(0.1) ? 2 : random.of([4, 5]);
-  image.set(ste, STE.S2PS, size);
-  const isConcatenated = form.inputBits - shiftOf(log2granule, form.firstLevel) > stride;
-  if (isConcatenated) image.note(ste + 16, "concatenated");
-  if (size === 2 && form.inputBits > 40) image.note(ste + 16, "S2PS below the input");
+  image.set(ste, STE.S2PS, random.chance(0.1) ? 2 : random.of([4, 5]));
   image.set(ste, STE.S2R, random.chance(0.9) ? 1 : 0);
-  if (image.get(ste, STE.S2R) === 0) image.note(ste + 16, "silent");
   image.set(ste, STE.S2AFFD, random.chance(0.2) ? 1 : 0);
   image.set(ste, STE.S2TTB, tables.root);
   return { tables, delta };
@@ -245,7 +249,7 @@ function makeStage1(
   cd: number,
   asid: number,
   stage2: Stage2 | undefined,
-): { visits: Visit[]; tables: TableBuilder[] } {
+): { visits: Visit[]; tables: TableBuilder[]; below: Leaf[] } {
   const delta = stage2?.delta ?? 0;
   const useUpper = random.chance(0.3);
   const ranges = useUpper ? [false, true] : [false];
@@ -272,19 +276,13 @@ function makeStage1(
   image.set(cd, CD.AA64, 1);
   image.set(cd, CD.A, 1);
   image.set(cd, CD.R, random.chance(0.9) ? 1 : 0);
-  if (image.get(cd, CD.R) === 0) image.note(cd, "silent");
-  if (stage2 !== undefined && image.get(cd, CD.R) !== image.get(ste, STE.S2R)) {
-    image.note(cd, "CD.R unlike STE.S2R");
-  }
   image.set(cd, CD.AFFD, random.chance(0.2) ? 1 : 0);
   image.set(cd, CD.IPS, random.of([4, 4, 5, 2]));
   image.set(cd, CD.ASET, 1);
-  if (random.chance(0.2)) {
-    image.set(cd, CD.TBI, random.between(1, 3));
-    image.note(cd, "CD.TBI");
-  }
+  if (random.chance(0.2)) image.set(cd, CD.TBI, random.between(1, 3));
   image.set(cd, CD.ASID, asid);
   image.set(ste, STE.S1ContextPtr, random.chance(0.04) ? NOWHERE : cd + delta);
+  const below: Leaf[] = [];
   if (stage2 !== undefined) {
     const pages = [cd - cd % 0x1000, ...trees.flatMap(({ tables }) => tables)];
     const size = 2 ** stage2.tables.form.log2granule;
@@ -292,11 +290,11 @@ function makeStage1(
       const bytes = i === 0 ? 0x1000 : 2 ** tableSize(trees, table);
       for (let at = table - table % size; at < table + bytes; at += size) {
         const read = random.chance(0.5) ? S2_ALL : 0b01n << 6n;
-        stage2.tables.map(BigInt(at + delta), at, 3, S2_NORMAL | read | AF);
+        below.push(stage2.tables.map(BigInt(at + delta), at, 3, S2_NORMAL | read | AF));
       }
     }
   }
-  return { visits, tables: trees };
+  return { visits, tables: trees, below };
 }
 
 function tableSize(trees: readonly TableBuilder[], table: number): number {

@@ -29,3 +29,13 @@ export const PROPERTIES: readonly Property[] = [
   registers,
   bringUp,
 ];
+
+/** Those in which registers are written again and again, also held against a device whose registers are memory. */
+export const MAPPED_PROPERTIES: readonly Property[] = [
+  commandQueue,
+  eventQueue,
+  coherence,
+  stalls,
+  registers,
+  bringUp,
+];

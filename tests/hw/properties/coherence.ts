@@ -187,18 +187,9 @@ class Scene {
   #ste(stream: number, { vmid, nested }: Space): void {
     const { guest } = this;
     const at = STRTAB + stream * 64;
-    const fields: [number, number, number][] = [
-      [3, 0, nested ? 0b1111 : 0b1011],
-      [55, 6, (CDS + stream * 64) >> 6],
-      [143, 128, vmid],
-      [165, 160, 16],
-      [167, 166, 2],
-      [178, 176, 5],
-      [179, 179, 1],
-      [186, 186, 1],
-      [243, 196, this.#below.get(vmid)! >> 4],
-    ];
-    for (const [high, low, value] of fields) guest.field(at, high, low, value);
+    guest.field(at, 3, 0, nested ? 0b1111 : 0b1011);
+    guest.field(at, 55, 6, (CDS + stream * 64) >> 6);
+    guest.stage2(at, this.#below.get(vmid)!, vmid);
   }
 
   /** A choice that there is none of makes the CD invalid. */

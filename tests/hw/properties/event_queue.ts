@@ -2,7 +2,7 @@
  * The event queue and its interrupt against a model that is a list of slots and two numbers. IHI 0070 §3.5.3, §7.2, §7.4.
  * @module
  */
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { DATA, DOORBELL, EVENTQ, type Guest, NOWHERE } from "../../support/guest.ts";
 import { fc, type MakeGuest, type Property } from "./property.ts";
 
@@ -51,6 +51,8 @@ class Model {
   error = 0;
   acknowledged = 0;
   told = 0;
+  /** How often software took some records and not all. */
+  left = 0;
   /** Number of the fault in each slot that was written. */
   readonly slots: (number | undefined)[] = [];
   readonly #size: number;
@@ -119,6 +121,7 @@ class Scene {
       case "cons":
         smmu.write32(CONS, step.value);
         model.cons = (step.value & 0x800f_ffff) >>> 0;
+        if (((model.cons ^ model.prod) & ~FLAG) !== 0) model.left++;
         return;
       case "prod":
         smmu.write32(PROD, step.value);
@@ -146,7 +149,9 @@ class Scene {
       { prod: model.prod, cons: model.cons, error: model.error },
     );
     const told = this.#byMessage ? guest.messages.length : guest.eventq.pulses;
-    assertEquals(told, model.told, "interrupts");
+    // Software that empties the queue unseen may have missed a record: of that it is told again.
+    const most = model.told + (guest.isMapped ? model.left : 0);
+    assert(told >= model.told && told <= most, `${told} interrupts, not ${model.told} to ${most}`);
     for (let slot = 0; slot < 1 << this.#log2size; slot++) {
       const gpa = EVENTQ + slot * 32;
       const number = model.slots[slot];

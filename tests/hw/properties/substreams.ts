@@ -82,16 +82,7 @@ class Scene {
     for (let gpa = 0x4000_0000; gpa <= NOWHERE; gpa += 0x20_0000) {
       guest.map(below, BigInt(gpa), gpa, 0x4fcn, 2);
     }
-    const fields: [number, number, number][] = [
-      [143, 128, 3],
-      [165, 160, 16],
-      [167, 166, 2],
-      [178, 176, 5],
-      [179, 179, 1],
-      [186, 186, 1],
-      [243, 196, below >> 4],
-    ];
-    for (const [high, low, value] of fields) guest.field(STE, high, low, value);
+    guest.stage2(STE, below, 3);
   }
 
   outcome(scenario: Scenario): string {

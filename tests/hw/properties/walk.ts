@@ -169,21 +169,16 @@ class Scene {
     guest.cd(CD, { ttb0: root1, ips, epd0: epd, tbi: tbi ? 3 : 0, word1, asid: 5 });
     guest.field(CD, 65, 65, Number(had));
     const config = { "stage 1": 0b1011, "stage 2": 0b1101, nested: 0b1111 }[shape];
+    guest.stage2(STE, root2, 7);
     const fields: [number, number, number][] = [
       [3, 0, config],
       [55, 6, CD >> 6],
       [89, 89, Number(fwb)],
-      [143, 128, 7],
-      [165, 160, 16],
-      [167, 166, 2],
       [178, 176, ps],
-      [179, 179, 1],
       [181, 181, Number(affd2)],
       [182, 182, Number(ptw)],
       [183, 183, Number(hd2)],
       [184, 184, Number(ha2)],
-      [186, 186, 1],
-      [243, 196, root2 >> 4],
     ];
     for (const [high, low, value] of fields) guest.field(STE, high, low, value);
     return [shape === "stage 2" ? undefined : stage1, shape === "stage 1" ? undefined : stage2];

@@ -2,8 +2,11 @@
  * Deviations of stream tables, STEs and CDs.
  * @module
  */
+import { get, getAddress } from "../../../hw/bits.ts";
+import { CD } from "../../../hw/smmuv3/spec/cd.ts";
 import { CLASS, EVENT } from "../../../hw/smmuv3/spec/events.ts";
 import { CR2, REG } from "../../../hw/smmuv3/spec/registers.ts";
+import { STE } from "../../../hw/smmuv3/spec/ste.ts";
 import type { Deviation } from "./deviation.ts";
 import {
   field,
@@ -14,8 +17,25 @@ import {
   isTransfer,
   last,
   ofStep,
+  type StepDifference,
   written,
 } from "./evidence.ts";
+import {
+  cdOf,
+  hasStage1,
+  hasStage2,
+  isNested,
+  spanOf,
+  stage1Sizes,
+  stage2Start,
+  steOf,
+} from "./structures.ts";
+
+const OAS_BITS = 44;
+/** Output sizes in bits by STE.S2PS, as far as QEMU has them. */
+const SIZES: readonly number[] = [32, 36, 40, 42, 44, 44];
+/** Significant bits of an address at least, without IDR3.STT. */
+const LEAST_INPUT = 25;
 
 /** All of them. */
 export const CONFIGURATION: readonly Deviation[] = [
@@ -26,7 +46,7 @@ export const CONFIGURATION: readonly Deviation[] = [
     lasts: false,
     explains: ofStep((difference) =>
       isEvents(difference, [EVENT.C_BAD_STREAMID], []) && hasSameResult(difference) &&
-      ((written(difference, REG.CR2.offset) ?? 0) & 1 << CR2.RECINVSID.low) === 0
+      !recordsBadStreams(difference)
     ),
   },
   {
@@ -36,8 +56,9 @@ export const CONFIGURATION: readonly Deviation[] = [
     lasts: false,
     explains: ofStep((difference) => {
       const seen = last(difference);
-      return isNoted(difference, /L1STD/) && seen.theirs === EVENT.C_BAD_STE &&
-        (seen.ours === EVENT.C_BAD_STREAMID || seen.ours === 0) && hasSameResult(difference);
+      return isTransfer(difference.step) && isBeyondSpan(difference) &&
+        seen.theirs === EVENT.C_BAD_STE && hasSameResult(difference) &&
+        seen.ours === (recordsBadStreams(difference) ? EVENT.C_BAD_STREAMID : 0);
     }),
   },
   {
@@ -46,8 +67,8 @@ export const CONFIGURATION: readonly Deviation[] = [
     section: "§5.1 L1STD.Span",
     lasts: true,
     explains: ofStep((difference) =>
-      isTransfer(difference.step) && isNoted(difference, /L1STD/) &&
-      [EVENT.C_BAD_STREAMID as number, 0].includes(last(difference).ours) &&
+      isTransfer(difference.step) && isBeyondSpan(difference) &&
+      last(difference).ours === (recordsBadStreams(difference) ? EVENT.C_BAD_STREAMID : 0) &&
       last(difference).theirs !== EVENT.C_BAD_STREAMID
     ),
   },
@@ -67,19 +88,16 @@ export const CONFIGURATION: readonly Deviation[] = [
     reason: "QEMU refuses S1CDMax other than 0 where IDR1.SSIDSIZE is 0",
     section: "§5.2 STE.S1CDMax: IGNORED",
     lasts: true,
-    explains: ofStep((difference) =>
-      isNoted(difference, /STE\.S1CDMax/) && last(difference).theirs === EVENT.C_BAD_STE &&
-      last(difference).ours !== EVENT.C_BAD_STE
-    ),
+    explains: theyRefuse(EVENT.C_BAD_STE, (ste) => get(ste, STE.S1CDMax) !== 0),
   },
   {
     name: "S1STALLD without stage 1",
     reason: "QEMU refuses it also where stage 1 is bypassed",
     section: "§5.2 STE.S1STALLD: IGNORED",
     lasts: true,
-    explains: ofStep((difference) =>
-      isNoted(difference, /STE\.S1STALLD/) && last(difference).theirs === EVENT.C_BAD_STE &&
-      last(difference).ours !== EVENT.C_BAD_STE
+    explains: theyRefuse(
+      EVENT.C_BAD_STE,
+      (ste) => get(ste, STE.S1STALLD) === 1 && !hasStage1(ste),
     ),
   },
   {
@@ -87,9 +105,8 @@ export const CONFIGURATION: readonly Deviation[] = [
     reason: "QEMU passes over them",
     section: "§5.2 STE.S2HA: ILLEGAL",
     lasts: true,
-    explains: ofStep((difference) =>
-      isNoted(difference, /STE\.S2H[AD]/) && last(difference).ours === EVENT.C_BAD_STE &&
-      last(difference).theirs !== EVENT.C_BAD_STE
+    explains: weRefuse((ste) =>
+      hasStage2(ste) && (get(ste, STE.S2HA) === 1 || get(ste, STE.S2HD) === 1)
     ),
   },
   {
@@ -97,9 +114,9 @@ export const CONFIGURATION: readonly Deviation[] = [
     reason: "QEMU wants an input of stage 2 that is no wider than S2PS says of its output",
     section: "§5.2 STE.S2T0SZ: at least MAX(16, 64-IAS)",
     lasts: true,
-    explains: ofStep((difference) =>
-      isNoted(difference, /S2PS below the input|STE\.S2(PS|T0SZ)/) &&
-      last(difference).theirs === EVENT.C_BAD_STE && last(difference).ours !== EVENT.C_BAD_STE
+    explains: theyRefuse(
+      EVENT.C_BAD_STE,
+      (ste) => hasStage2(ste) && 64 - get(ste, STE.S2T0SZ) > (SIZES[get(ste, STE.S2PS)] ?? 0),
     ),
   },
   {
@@ -107,19 +124,18 @@ export const CONFIGURATION: readonly Deviation[] = [
     reason: "QEMU only checks that no more than 16 tables are concatenated",
     section: "§5.2 STE.S2SL0; DDI 0487 D8.2.3",
     lasts: true,
-    explains: ofStep((difference) =>
-      isNoted(difference, /STE\.S2(T0SZ|SL0|TG)/) && last(difference).ours === EVENT.C_BAD_STE &&
-      last(difference).theirs !== EVENT.C_BAD_STE
-    ),
+    explains: weRefuse((ste) => hasStage2(ste) && stage2Start(ste).indexBits < 1),
   },
   {
     name: "no small translation tables",
     reason: "QEMU's TxSZ goes to 39, ours to 48",
-    section: "§5.4 CD.T0SZ, with IDR3.STT",
+    section: "§5.4 CD.T0SZ, §5.2 STE.S2T0SZ, with IDR3.STT",
     lasts: true,
     explains: ofStep((difference) =>
-      isNoted(difference, /CD\.T[01]SZ/) && last(difference).theirs === EVENT.C_BAD_CD &&
-      last(difference).ours !== EVENT.C_BAD_CD
+      isRefusal(difference, "theirs", EVENT.C_BAD_CD) &&
+        stage1Sizes(cdOf(difference)).some((bits) => bits < LEAST_INPUT) ||
+      isRefusal(difference, "theirs", EVENT.C_BAD_STE) &&
+        64 - get(steOf(difference), STE.S2T0SZ) < LEAST_INPUT
     ),
   },
   {
@@ -128,8 +144,8 @@ export const CONFIGURATION: readonly Deviation[] = [
     section: "§3.4.3 Address sizes of SMMU-originated accesses",
     lasts: false,
     explains: ofStep((difference) =>
-      isNoted(difference, /STE\.S1ContextPtr/) && hasSameResult(difference) &&
-      last(difference).ours === EVENT.C_BAD_STE && last(difference).theirs !== EVENT.C_BAD_STE
+      isRefusal(difference, "ours", EVENT.C_BAD_STE) && hasSameResult(difference) &&
+      getAddress(steOf(difference), STE.S1ContextPtr) >= 2 ** OAS_BITS
     ),
   },
   {
@@ -139,10 +155,11 @@ export const CONFIGURATION: readonly Deviation[] = [
     lasts: false,
     explains: ofStep((difference) => {
       const { theirs, ours } = difference;
-      return isNoted(difference, /CD\.R\b|STE\.S2R|unlike/) && hasSameResult(difference) &&
-        theirs.events.length + ours.events.length === 1 &&
-        (field(theirs.events[0] ?? ours.events[0], "S2") === 0 ||
-          field(theirs.events[0] ?? ours.events[0], "CLASS") === CLASS.TT);
+      const [record] = [...theirs.events, ...ours.events];
+      return isTransfer(difference.step) && theirs.events.length + ours.events.length === 1 &&
+        hasSameResult(difference) && isNested(steOf(difference)) &&
+        get(steOf(difference), STE.S2R) !== get(cdOf(difference), CD.R) &&
+        (field(record, "S2") === 0 || field(record, "CLASS") === CLASS.TT);
     }),
   },
   {
@@ -151,7 +168,8 @@ export const CONFIGURATION: readonly Deviation[] = [
     section: "§3.3.3 Configuration and translation lookup",
     lasts: true,
     explains: ofStep((difference) =>
-      isTransfer(difference.step) && isNoted(difference, /CD\.(TTB|EPD)[01]/) &&
+      isTransfer(difference.step) && isNested(steOf(difference)) &&
+      isNoted(difference, /CD\.(TTB|EPD)[01]|stage 2 (table|page of)/) &&
       (field(difference.theirs.events.at(-1), "CLASS") === CLASS.TT ||
         difference.theirs.events.length === 0)
     ),
@@ -162,6 +180,36 @@ export const CONFIGURATION: readonly Deviation[] = [
       "QEMU keeps where stage 2 puts TTB0 and TTB1 with the configuration, and TLBIs do not drop that",
     section: "§4.4.3 TLB invalidation of stage 2",
     lasts: true,
-    explains: ofStep((difference) => isTransfer(difference.step) && isNoted(difference, /no CFGI/)),
+    explains: ofStep((difference) =>
+      isTransfer(difference.step) && isNested(steOf(difference)) && isNoted(difference, /no CFGI/)
+    ),
   },
 ];
+
+/** One side ends a transfer with this event, and the other does not. */
+function isRefusal(difference: StepDifference, by: "theirs" | "ours", event: number): boolean {
+  const seen = last(difference);
+  return isTransfer(difference.step) && seen[by] === event && (seen.theirs !== seen.ours);
+}
+
+/** QEMU finds an STE or CD ILLEGAL that is legal to ours, for what the STE says. */
+function theyRefuse(event: number, test: (ste: Uint32Array) => boolean): Deviation["explains"] {
+  return ofStep((difference) => isRefusal(difference, "theirs", event) && test(steOf(difference)));
+}
+
+/** Ours finds an STE ILLEGAL that is legal to QEMU. */
+function weRefuse(test: (ste: Uint32Array) => boolean): Deviation["explains"] {
+  return ofStep((difference) =>
+    isRefusal(difference, "ours", EVENT.C_BAD_STE) && test(steOf(difference))
+  );
+}
+
+/** There are second-level entries, but none for this stream. */
+function isBeyondSpan(difference: StepDifference): boolean {
+  const { index, span } = spanOf(difference) ?? { index: 0, span: 0 };
+  return span > 0 && index >= 2 ** (span - 1);
+}
+
+function recordsBadStreams(difference: StepDifference): boolean {
+  return ((written(difference, REG.CR2.offset) ?? 0) & 1 << CR2.RECINVSID.low) !== 0;
+}

@@ -4,13 +4,10 @@
  */
 import { get } from "../../../hw/bits.ts";
 import { RECORD } from "../../../hw/smmuv3/spec/events.ts";
-import { CR0, REG } from "../../../hw/smmuv3/spec/registers.ts";
 import { type Difference, eventNumber, notesOf } from "../difference.ts";
 import type { Step } from "../program.ts";
 import type { EventRecord } from "../transcript.ts";
 import type { Deviation } from "./deviation.ts";
-
-const EVENTQEN = 1 << CR0.EVENTQEN.low;
 
 /** What was seen after a step. */
 export type StepDifference = Extract<Difference, { kind: "step" }>;
@@ -56,19 +53,6 @@ export function last(difference: StepDifference): { theirs: number; ours: number
 /** What came of a transfer is the same on both sides. */
 export function hasSameResult({ theirs, ours }: StepDifference): boolean {
   return ["result", "data"].every((name) => theirs.values[name] === ours.values[name]);
-}
-
-/** No event says why: the stream's faults are not recorded, or none at all. */
-export function isSilent(difference: StepDifference): boolean {
-  const { theirs, ours } = difference;
-  const isOff = ((written(difference, REG.CR0.offset) ?? 0) & EVENTQEN) === 0;
-  return theirs.events.length === 0 && ours.events.length === 0 &&
-    (isOff || isNoted(difference, /silent|CD\.R\b|STE\.S2R/));
-}
-
-/** Our last event is this one, or none is recorded on either side. */
-export function isOurs(difference: StepDifference, number: number): boolean {
-  return last(difference).ours === number || isSilent(difference);
 }
 
 /** What was written to a register last, before the step of a difference. */

@@ -2,7 +2,11 @@
  * Deviations of walks and cached translations.
  * @module
  */
+import { get } from "../../../hw/bits.ts";
+import { CD } from "../../../hw/smmuv3/spec/cd.ts";
 import { CLASS, EVENT } from "../../../hw/smmuv3/spec/events.ts";
+import { CR0, REG } from "../../../hw/smmuv3/spec/registers.ts";
+import { Config, STE } from "../../../hw/smmuv3/spec/ste.ts";
 import { eventNumber } from "../difference.ts";
 import type { Deviation } from "./deviation.ts";
 import {
@@ -10,13 +14,25 @@ import {
   hasSameResult,
   isEvents,
   isNoted,
-  isOurs,
   isTransfer,
   last,
   ofStep,
   onlyResult,
+  type StepDifference,
+  written,
 } from "./evidence.ts";
+import {
+  cdOf,
+  hasStage1,
+  hasStage2,
+  isNested,
+  stage1Granules,
+  stage2Granule,
+  stage2Start,
+  steOf,
+} from "./structures.ts";
 
+const EVENTQEN = 1 << CR0.EVENTQEN.low;
 const OAS_BITS = 44n;
 const WRITE_FAILED = 0xdead_0002;
 /** Physical addresses at which QEMU's board has something besides RAM. `hw/arm/virt.c` */
@@ -35,6 +51,7 @@ export const WALKS: readonly Deviation[] = [
     lasts: false,
     explains: ofStep((difference) =>
       isTransfer(difference.step) && difference.step.iova >> OAS_BITS !== 0n &&
+      !hasStage1(steOf(difference)) &&
       isEvents(difference, [], [EVENT.F_ADDR_SIZE]) && onlyResult(difference, WRITE_FAILED)
     ),
   },
@@ -88,6 +105,7 @@ export const WALKS: readonly Deviation[] = [
     lasts: true,
     explains: ofStep((difference) =>
       difference.step.kind === "fetch" && last(difference).theirs === 0 &&
+      hasStage2(steOf(difference)) &&
       isOurs(difference, EVENT.F_PERMISSION) && field(difference.ours.events[0], "S2") !== 0
     ),
   },
@@ -97,9 +115,10 @@ export const WALKS: readonly Deviation[] = [
       "QEMU aligns the address of the table down to the size of all, and so loses which it is",
     section: "DDI 0487 D8.2.2 Concatenated translation tables",
     lasts: true,
-    explains: ofStep((difference) =>
-      isTransfer(difference.step) && isNoted(difference, /concatenated|STE\.S2(T0SZ|SL0|TG)/)
-    ),
+    explains: ofStep((difference) => {
+      const { indexBits, stride } = stage2Start(steOf(difference));
+      return isTransfer(difference.step) && hasStage2(steOf(difference)) && indexBits > stride;
+    }),
   },
   {
     name: "IPA of the table",
@@ -110,7 +129,7 @@ export const WALKS: readonly Deviation[] = [
       const [one, other] = [theirs.events[0], ours.events[0]];
       return theirs.events.length === 1 && ours.events.length === 1 &&
         field(one, "CLASS") === CLASS.TT && field(one, "S2") === 1 &&
-        one.every((word, i) => i === 6 || word === other[i]);
+        one.every((word, i) => word === other[i] || i === 6 && isInTable(word, other[i]));
     }),
   },
   {
@@ -166,6 +185,7 @@ export const WALKS: readonly Deviation[] = [
     lasts: false,
     explains: ofStep((difference) =>
       difference.step.kind === "write" && isEvents(difference, [], [EVENT.F_PERMISSION]) &&
+      get(steOf(difference), STE.Config) === Config.Stage2 &&
       field(difference.ours.events[0], "S2") === 1 && hasSameResult(difference)
     ),
   },
@@ -178,7 +198,7 @@ export const WALKS: readonly Deviation[] = [
       const [one, other] = [theirs.events[0], ours.events[0]];
       return theirs.events.length === 1 && ours.events.length === 1 &&
         eventNumber(one) === EVENT.F_WALK_EABT &&
-        one.every((word, i) => word === other[i] || i === 6 && (word ^ other[i]) >>> 0 < 0x8_0000);
+        one.every((word, i) => word === other[i] || i === 6 && isInTable(word, other[i]));
     }),
   },
   {
@@ -194,13 +214,40 @@ export const WALKS: readonly Deviation[] = [
     }),
   },
   {
+    name: "tables of stage 1 cut to the IPA size",
+    reason: "QEMU drops bits beyond CD.IPS of the physical address where stage 2 puts TTB0 or TTB1",
+    section: "§5.4 CD.IPS: it is the size of what stage 1 puts out",
+    lasts: true,
+    explains: ofStep((difference) =>
+      isTransfer(difference.step) && isNested(steOf(difference)) &&
+      isNoted(difference, /stage 2 (page of tables|table) bit 4\d/) &&
+      isOurs(difference, EVENT.F_WALK_EABT) &&
+      last(difference).theirs !== EVENT.F_WALK_EABT
+    ),
+  },
+  {
+    name: "the rest of a table of stage 1",
+    reason:
+      "QEMU has stage 2 translate where a table begins; the rest may be in other, smaller pages",
+    section: "§3.3.2 Nested translation: the IPA of each descriptor",
+    lasts: true,
+    explains: ofStep((difference) => {
+      const [ste, cd] = [steOf(difference), cdOf(difference)];
+      const event = difference.ours.events.at(-1);
+      return isTransfer(difference.step) && isNested(ste) &&
+        isNoted(difference, /CD\.TG[01]|stage 2 page of tables/) &&
+        stage1Granules(cd).some((granule) => granule > stage2Granule(ste)) &&
+        (field(event, "S2") === 1 && field(event, "CLASS") === CLASS.TT || isSilent(difference));
+    }),
+  },
+  {
     name: "TBI of TTB0 for both",
     reason: "QEMU asks TBI[0] whether to pass over the top byte of addresses of TTB1 too",
     section: "§5.4 CD.TBI",
     lasts: true,
     explains: ofStep((difference) => {
       const { step } = difference;
-      if (!isTransfer(step) || !isNoted(difference, /CD\.TBI/)) return false;
+      if (!isTransfer(step) || ![0b01, 0b10].includes(get(cdOf(difference), CD.TBI))) return false;
       return (step.iova >> 55n & 1n) === 1n && step.iova >> 56n !== 0xffn;
     }),
   },
@@ -211,8 +258,27 @@ export const WALKS: readonly Deviation[] = [
     lasts: true,
     explains: ofStep((difference) => {
       const { step } = difference;
-      if (!isTransfer(step) || !isNoted(difference, /CD\.TBI/)) return false;
+      if (!isTransfer(step) || (get(cdOf(difference), CD.TBI) & 1) === 0) return false;
       return (step.iova >> 55n & 1n) === 0n && step.iova >> 56n !== 0n;
     }),
   },
 ];
+
+/** Whether an address is in the table that begins at, or around, another: the largest are of 64 KiB, and concatenated. */
+function isInTable(one: number, other: number): boolean {
+  return (one ^ other) >>> 0 < 0x8_0000;
+}
+
+/** Our last event is this one, or none is recorded. */
+function isOurs(difference: StepDifference, number: number): boolean {
+  return last(difference).ours === number || isSilent(difference);
+}
+
+/** No event of ours says why: the stream's faults are not recorded, or none at all. */
+function isSilent(difference: StepDifference): boolean {
+  const isOff = ((written(difference, REG.CR0.offset) ?? 0) & EVENTQEN) === 0;
+  const ste = steOf(difference);
+  const isQuiet = hasStage1(ste) && get(cdOf(difference), CD.R) === 0 ||
+    hasStage2(ste) && get(ste, STE.S2R) === 0;
+  return difference.ours.events.length === 0 && (isOff || isQuiet);
+}
