@@ -18,8 +18,8 @@ import { refusal } from "../support/mock_test.ts";
 import { EXTENDED, RootConfig } from "../support/root_config.ts";
 import { SharedPages } from "../support/shared_pages.ts";
 
-/** The first device has the capability, the second has not. */
-const [WITH, WITHOUT] = [0, 1];
+/** The second device has the capability, the first has not. */
+const [WITHOUT, WITH] = [0, 1];
 const ENABLE = 0x8000;
 const IOVA = 0x7_0000_0000;
 const PASIDS = [1, 0xfff0];

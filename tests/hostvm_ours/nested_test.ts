@@ -27,7 +27,7 @@ function take({ ram }: KernelGuest): number[] {
 }
 
 Deno.test("the kernel tells what our device offers", () => {
-  using one = rig();
+  using one = rig(1);
   const { iommufd, device } = one.made;
   const info = iommufd.getHwInfo(device.devId);
   assertEquals([info.dataType, info.data.length], [2, 40]);
