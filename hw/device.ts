@@ -69,3 +69,37 @@ export interface StallableDmaPort {
     done: (ok: boolean) => void,
   ): void;
 }
+
+/** A transaction that was stalled when a snapshot was taken, as the device knows it. */
+export interface StalledTransaction {
+  /** Its place in the order in which transactions came to wait. */
+  readonly number: number;
+  /** StreamID. */
+  readonly streamId: number;
+  /** SubstreamID, or -1. */
+  readonly substreamId: number;
+  /** Low word of the IOVA that it begins at. */
+  readonly lo: number;
+  /** High word. */
+  readonly hi: number;
+  /** Whether it writes. */
+  readonly isWrite: boolean;
+  /** Its length in bytes. */
+  readonly sizeBytes: number;
+  /** How many of them are done. */
+  readonly doneBytes: number;
+}
+
+/** The endpoint's side of a transaction that waits: its bytes, of which those that are done are as they were, and whom to tell. */
+export interface WaitingSide {
+  /** As long as the transaction; in use until the end. */
+  readonly bytes: Uint8Array;
+  /** Told once, as by `StallableDmaPort`. */
+  readonly done: (ok: boolean) => void;
+}
+
+/**
+ * Gives the endpoint's side of a transaction of a snapshot; undefined when nobody waits for it any more. It is asked in the
+ * order of their numbers, so that an endpoint with several that look alike has them in the order in which they came to wait.
+ */
+export type FindWaiting = (transaction: StalledTransaction) => WaitingSide | undefined;

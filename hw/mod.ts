@@ -50,6 +50,7 @@ export { type Observer, Translation } from "./smmuv3/observer.ts";
 export type { RegisterWriter } from "./smmuv3/mapped_registers.ts";
 export type { SmmuV3Options } from "./smmuv3/options.ts";
 export { SmmuV3, type SmmuV3Snapshot } from "./smmuv3/smmuv3.ts";
+export type { StallsSnapshot } from "./smmuv3/stalls.ts";
 export type { DomainList } from "./smmuv3/translation/domains.ts";
 export type { TlbSnapshot } from "./smmuv3/translation/tlb_snapshot.ts";
 export type { Translator } from "./smmuv3/translation/translate.ts";

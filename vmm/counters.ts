@@ -28,6 +28,8 @@ const IOMMUFD_CALL = 784;
 const NOTICED = IOMMUFD_CALL + IOMMUFD_CALLS.length;
 const COUNT = NOTICED + 1;
 
+const CALL_INDEX = new Map(IOMMUFD_CALLS.map((name, index) => [name, index]));
+
 /** Counts at one moment, ready for JSON. */
 export interface Summary {
   /** Commands consumed, by the manual's name. */
@@ -132,8 +134,8 @@ export class Counters implements Observer {
 
   /** Counts a call of iommufd; of `IOMMU_HWPT_INVALIDATE`, the `result` is how many commands were handled. */
   iommufdCall(name: string, errno: number, result: unknown): void {
-    const index = IOMMUFD_CALLS.indexOf(name);
-    if (index >= 0) this.#counts[IOMMUFD_CALL + index]++;
+    const index = CALL_INDEX.get(name);
+    if (index !== undefined) this.#counts[IOMMUFD_CALL + index]++;
     if (errno !== 0) this.#counts[IOMMUFD_REFUSED]++;
     else if (name === "IOMMU_HWPT_INVALIDATE") this.#counts[COMMANDS_PASSED] += Number(result);
   }

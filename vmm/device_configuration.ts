@@ -12,6 +12,12 @@ export type IommufdKind = "model" | "kernel" | "none";
 /** How an endpoint interrupts. */
 export type InterruptKind = "msix" | "intx";
 
+/**
+ * How a guest reaches the registers of a function of the host: they are mapped into it, or each access traps. A host cannot
+ * have a function back before whoever has mapped its registers has let go of them; `trapped` needs nobody for that.
+ */
+export type BarChoice = "mapped" | "trapped";
+
 /** An endpoint behind the SMMU. */
 export type EndpointConfiguration =
   & {
@@ -48,6 +54,8 @@ export type EndpointConfiguration =
       readonly devicePath: string;
       /** Whether the guest is shown a PASID capability; `auto` by default. */
       readonly pasid?: PasidChoice;
+      /** How the guest reaches its registers; `mapped` by default, where the host allows that. */
+      readonly bars?: BarChoice;
     }
   );
 

@@ -4,9 +4,9 @@
  */
 import { EventFd } from "../uapi/eventfd.ts";
 import { Counters } from "./counters.ts";
-import { UNPLACED } from "./endpoint_places.ts";
-import { EnvironmentError } from "./environment_error.ts";
 import type { DeviceConfiguration } from "./device_configuration.ts";
+import { UNPLACED } from "./endpoint_places.ts";
+import { ServingThread } from "./serving_thread.ts";
 
 /** What the main thread tells the device thread, once. */
 export interface ThreadStart {
@@ -14,24 +14,21 @@ export interface ThreadStart {
   readonly configuration: DeviceConfiguration;
   /** Memory of the counters. */
   readonly counters: SharedArrayBuffer;
-  /** Number of an eventfd; when it is signalled, the thread ends. */
-  readonly stopFd: number;
   /** The StreamIDs of the endpoints, 32 bits each. */
   readonly places: SharedArrayBuffer;
   /** Number of an eventfd that is signalled when they may have changed. */
   readonly placedFd: number;
 }
 
-/** What the device thread tells the main thread. */
-export type ThreadMessage =
-  /** All sockets listen. */
-  | { readonly kind: "ready" }
-  /** The guest looks for functions behind root ports, whose StreamIDs are to be found. */
-  | { readonly kind: "seen" }
-  /** One line for people. */
-  | { readonly kind: "log"; readonly line: string }
-  /** The thread has ended and left nothing behind; with a message when it had to. */
-  | { readonly kind: "ended"; readonly failure?: string };
+/** What the device thread asks of the main thread. */
+export type ThreadQuestion =
+  /** Where the endpoints are, as the guest looks for functions behind root ports. */
+  | { readonly kind: "where" }
+  /** An endpoint, by its number, is to be taken from the guest; by force when the guest has not given it up in time. */
+  | { readonly kind: "unplug"; readonly endpoint: number; readonly isLast: boolean };
+
+/** Takes an endpoint, by its number, from the guest: asks the guest for it, or by force when `isLast`. */
+export type Unplug = (endpoint: number, isLast: boolean) => Promise<void>;
 
 /** Devices that are served until they are stopped. */
 export class DeviceThread implements AsyncDisposable {
@@ -40,43 +37,33 @@ export class DeviceThread implements AsyncDisposable {
   /** Resolves when the thread has ended: with what went wrong, or with nothing when it was stopped. Never rejects. */
   readonly ended: Promise<string | undefined>;
 
-  readonly #stop: EventFd;
-  readonly #placed: EventFd;
+  readonly #thread: ServingThread;
+  readonly #placed = EventFd.create();
   readonly #places: Int32Array;
   #where: (() => Promise<readonly number[]>) | undefined;
   #isWanted = false;
-  readonly #ready = Promise.withResolvers<void>();
-  readonly #end = Promise.withResolvers<string | undefined>();
+  #unplug: Unplug | undefined;
+  readonly #log: (line: string) => void;
 
   private constructor(configuration: DeviceConfiguration, log: (line: string) => void) {
     this.counters = new Counters();
-    this.#stop = EventFd.create();
-    this.#placed = EventFd.create();
+    this.#log = log;
     this.#places = new Int32Array(new SharedArrayBuffer(4 * configuration.endpoints.length));
-    const worker = new Worker(new URL("./device_worker.ts", import.meta.url), { type: "module" });
-    worker.onmessage = ({ data }: MessageEvent<ThreadMessage>): void => {
-      if (data.kind === "ready") this.#ready.resolve();
-      else if (data.kind === "log") log(data.line);
-      else if (data.kind === "seen") void this.#find();
-      else this.#end.resolve(data.failure);
-    };
-    worker.onerror = (event: ErrorEvent): void => {
-      event.preventDefault();
-      this.#end.resolve(`The device thread failed: ${event.message}`);
-    };
-    this.ended = this.#end.promise.finally(() => {
-      worker.terminate();
-      this.#stop[Symbol.dispose]();
-      this.#placed[Symbol.dispose]();
+    this.#thread = ServingThread.run<ThreadStart, ThreadQuestion>({
+      module: new URL("./device_worker.ts", import.meta.url),
+      start: {
+        configuration,
+        counters: this.counters.buffer,
+        places: this.#places.buffer as SharedArrayBuffer,
+        placedFd: this.#placed.fd.number,
+      },
+      log,
+      ask: (question) =>
+        void (question.kind === "where"
+          ? this.#find()
+          : this.#take(question.endpoint, question.isLast)),
     });
-    const start: ThreadStart = {
-      configuration,
-      counters: this.counters.buffer,
-      stopFd: this.#stop.fd.number,
-      places: this.#places.buffer as SharedArrayBuffer,
-      placedFd: this.#placed.fd.number,
-    };
-    worker.postMessage(start);
+    this.ended = this.#thread.ended.finally(() => this.#placed[Symbol.dispose]());
   }
 
   /** Starts the thread; resolves when all sockets listen. Throws an `EnvironmentError` that says what could not be done. */
@@ -85,8 +72,7 @@ export class DeviceThread implements AsyncDisposable {
     log: (line: string) => void,
   ): Promise<DeviceThread> {
     const thread = new DeviceThread(configuration, log);
-    const failure = await Promise.race([thread.#ready.promise, thread.ended]);
-    if (typeof failure === "string") throw new EnvironmentError(failure);
+    await thread.#thread.ready();
     return thread;
   }
 
@@ -99,10 +85,24 @@ export class DeviceThread implements AsyncDisposable {
     if (this.#isWanted) void this.#find();
   }
 
+  /** Whenever the host wants a function back that is behind a root port, `unplug` has the machine take it from the guest. */
+  unplugBy(unplug: Unplug): void {
+    this.#unplug = unplug;
+  }
+
   /** Ends the thread and waits until its sockets are gone. Safe to repeat. */
   async stop(): Promise<void> {
-    if (this.#stop.fd.isOpen) this.#stop.signal();
+    await this.#thread.stop();
     await this.ended;
+  }
+
+  async #take(endpoint: number, isLast: boolean): Promise<void> {
+    try {
+      await this.#unplug?.(endpoint, isLast);
+    } catch (error) {
+      if (!(error instanceof Error)) throw error;
+      this.#log(error.message);
+    }
   }
 
   async #find(): Promise<void> {

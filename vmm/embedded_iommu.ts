@@ -81,6 +81,12 @@ export class EmbeddedIommu implements Disposable {
     for (const [at, [, to]] of moves.entries()) this.#devices.set(to, devices[at]);
   }
 
+  /** A device is taken away, as the host takes a function of its own. */
+  withdraw(streamId: number): void {
+    this.host.withdraw(streamId);
+    this.#devices.delete(streamId);
+  }
+
   /** No function of the host is here. */
   deviceAt(): undefined {
     return undefined;

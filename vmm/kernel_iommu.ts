@@ -105,6 +105,11 @@ export class KernelIommu implements Disposable {
     return this.host.move(moves);
   }
 
+  /** The host takes a function back, which is closed when this returns. */
+  withdraw(streamId: number): void {
+    this.host.withdraw(streamId);
+  }
+
   /** No endpoint of ours has its way to memory here: the SMMU is it. */
   port(): undefined {
     return undefined;

@@ -14,6 +14,12 @@ import { type Features, features } from "../hw/smmuv3/features.ts";
 import { SmmuV3 } from "../hw/smmuv3/smmuv3.ts";
 import { ERRNO } from "../uapi/errno.ts";
 import type { Poller } from "../uapi/poll.ts";
+import {
+  type AssignedEndpoint,
+  type AssignedSurroundings,
+  nameOf,
+  serveAssigned,
+} from "./assigned_endpoint.ts";
 import type { Counters } from "./counters.ts";
 import type { DeviceConfiguration, EndpointConfiguration } from "./device_configuration.ts";
 import { EmbeddedIommu } from "./embedded_iommu.ts";
@@ -27,10 +33,8 @@ import { DeferredWork } from "./deferred_work.ts";
 import { EndpointPlaces } from "./endpoint_places.ts";
 import type { StreamMove } from "./host_iommu/nested.ts";
 import { RegisterPage } from "./register_page.ts";
-import { startRecording } from "./start_recording.ts";
+import { modelledStreams, startRecording } from "./start_recording.ts";
 import type { Recorder } from "./trace/recorder.ts";
-import { AssignedFunction } from "./vfio/assigned_function.ts";
-import { decidePasid } from "./vfio/pasid_choice.ts";
 import { DmaWriteMsi } from "./vfio_user/dma_write_msi.ts";
 import { Intx } from "./vfio_user/intx.ts";
 import { LineLimiter, type LineLimits } from "./vfio_user/line_limiter.ts";
@@ -52,6 +56,11 @@ export interface DeviceSurroundings {
   readonly log: (line: string) => void;
   /** Asks for the StreamIDs of the endpoints; `DeviceMachine.place()` is the answer. */
   readonly ask: () => void;
+  /**
+   * Asks the machine to take an endpoint, by its number in the configuration, from the guest; `isLast` when the guest has
+   * not given it up in time.
+   */
+  readonly unplug: (endpoint: number, isLast: boolean) => void;
 }
 
 const LOG2_TLB_SETS = 10;
@@ -101,7 +110,7 @@ export class DeviceMachine implements Disposable {
     [this.#smmu, this.#hardware] = isStarted ? this.#recorder!.start(make) : make();
     const move = (moves: readonly StreamMove[]): boolean => this.#move(moves);
     this.#places = new EndpointPlaces({ ask: surroundings.ask, move });
-    for (const endpoint of configuration.endpoints) this.#makeEndpoint(endpoint, stack);
+    configuration.endpoints.forEach((endpoint, at) => this.#makeEndpoint(endpoint, at, stack));
     this.#stack = stack.move();
   }
 
@@ -136,6 +145,12 @@ export class DeviceMachine implements Disposable {
     return refusal === undefined;
   }
 
+  /** The host has a function back. */
+  #withdraw(streamId: number): void {
+    const withdraw = (streamId: number): void => this.#hardware?.withdraw(streamId);
+    (this.#recorder?.gone(withdraw) ?? withdraw)(streamId);
+  }
+
   /** What an iommufd is asked is counted and recorded. */
   #makeHardware(
     { iommufd, endpoints }: DeviceConfiguration,
@@ -147,13 +162,14 @@ export class DeviceMachine implements Disposable {
     const recorder = this.#recorder;
     const limiter = new LineLimiter(log, HARDWARE_LOG);
     const recorded = recorder?.iommufd();
+    const calls: IommufdObserver = (name, args, errno, result) => {
+      counters.iommufdCall(name, errno, result);
+      // What is read from the kernel's queue is recorded as events when they pass on.
+      if (iommufd !== "kernel" || name !== "read") recorded?.(name, args, errno, result);
+    };
     const common = {
       features: chosen,
-      calls: (...[name, args, errno, result]: Parameters<IommufdObserver>): void => {
-        counters.iommufdCall(name, errno, result);
-        // What is read from the kernel's queue is recorded as events when they pass on.
-        if (iommufd !== "kernel" || name !== "read") recorded?.(name, args, errno, result);
-      },
+      calls,
       log: (line: string): void => limiter.line(`iommufd: ${line}`),
     };
     const hardware = iommufd === "kernel"
@@ -162,7 +178,7 @@ export class DeviceMachine implements Disposable {
         ...common,
         memory: recorder?.memory(this.#ram) ?? this.#ram,
         pin: (source) => this.#pin(source),
-        streams: endpoints.map(({ streamId }) => streamId),
+        streams: modelledStreams(endpoints),
         observer: counters,
         log2tlbSets: LOG2_TLB_SETS,
       });
@@ -201,7 +217,7 @@ export class DeviceMachine implements Disposable {
       },
       msi: recorder?.msi(msi) ?? msi,
       host: hardware?.host,
-      endpoints: this.#translating,
+      endpoints: recorder?.endpoints(this.#translating) ?? this.#translating,
       observer: counters,
       page: page?.buffer,
       log2tlbSets: LOG2_TLB_SETS,
@@ -236,7 +252,7 @@ export class DeviceMachine implements Disposable {
     return smmu;
   }
 
-  #makeEndpoint(endpoint: EndpointConfiguration, stack: DisposableStack): void {
+  #makeEndpoint(endpoint: EndpointConfiguration, at: number, stack: DisposableStack): void {
     const intx = new Intx();
     const msi = new DmaWriteMsi();
     const requester = this.#places.add(endpoint.streamId);
@@ -247,10 +263,19 @@ export class DeviceMachine implements Disposable {
     const port = this.#hardware?.port(endpoint.streamId, messages) ?? this.#smmu.port(messages);
     const dma = this.#recorder?.dma(port) ?? port;
     if (endpoint.kind === "vfio") {
-      const assigned = this.#makeAssigned(endpoint, requester, dma, intx, stack);
-      const { mapped } = assigned;
-      this.#serve(assigned, endpoint.socketPath, { intx, msi, mapped }, stack, observer);
-      return;
+      const { unplug } = this.#surroundings;
+      return serveAssigned(endpoint, {
+        ...this.#found(endpoint),
+        ssidSize: this.#smmu.features.ssidSize,
+        requester,
+        dma,
+        irq: intx,
+        poller: this.#surroundings.poller,
+        unplug: (isLast) => unplug(at, isLast),
+        withdraw: (streamId) => this.#withdraw(streamId),
+        serve: (pci, connections) =>
+          this.#serve(pci, endpoint.socketPath, { intx, msi, ...connections }, stack, observer),
+      }, stack);
     }
     const pci = endpoint.kind === "virtio-blk"
       ? this.#makeDisk(endpoint, requester, dma, intx, stack)
@@ -258,9 +283,8 @@ export class DeviceMachine implements Disposable {
     this.#serve(pci, endpoint.socketPath, { intx, msi }, stack, observer);
   }
 
-  /** What an endpoint asks of its own accord passes no door of a recording. */
   #makeTester(
-    { pasidWidth, ats = false, stalls = false }: TesterEndpoint,
+    { pasidWidth, ats: translates = false, stalls = false }: TesterEndpoint,
     requester: Requester,
     dma: DmaPort,
   ): DmaTestDevice {
@@ -271,18 +295,14 @@ export class DeviceMachine implements Disposable {
       ...(pasidWidth ? { pasidWidth } : {}),
       ...(stalls ? { stallable: this.#stallablePort() } : {}),
     };
-    if (!ats) return new DmaTestDevice(common);
+    if (!translates) return new DmaTestDevice(common);
     const { features } = this.#smmu;
     if (!features.ats) {
       throw new RangeError("Endpoint dma-test has ats, but feature ats of its SMMU is false");
     }
-    if (this.#recorder !== undefined) {
-      throw new EnvironmentError(
-        "Cannot record an endpoint with ats: a trace has transactions, and no translation requests",
-      );
-    }
     const port = this.#smmu.atsPort();
-    const tester = new DmaTestDevice({ ...common, ats: port, pageRequests: features.pri });
+    const ats = this.#recorder?.ats(port) ?? port;
+    const tester = new DmaTestDevice({ ...common, ats, pageRequests: features.pri });
     this.#translating.add(requester, tester);
     return tester;
   }
@@ -292,42 +312,25 @@ export class DeviceMachine implements Disposable {
     if (stallModel === 1) {
       throw new RangeError("Endpoint dma-test stalls, but feature stallModel of its SMMU is 1");
     }
-    if (this.#recorder !== undefined || this.#hardware !== undefined) {
+    if (this.#hardware !== undefined) {
       throw new EnvironmentError(
-        "Cannot stall an endpoint while an iommufd or a trace is between it and the SMMU",
+        "Cannot stall an endpoint while an iommufd is between it and the SMMU",
       );
     }
-    return this.#smmu.stallablePort();
+    const port = this.#smmu.stallablePort();
+    return this.#recorder?.stallable(port) ?? port;
   }
 
-  #makeAssigned(
-    { devicePath, pasid = "auto" }: AssignedEndpoint,
-    requester: Requester,
-    dma: DmaPort,
-    irq: Intx,
-    stack: DisposableStack,
-  ): AssignedFunction {
-    const { poller, log } = this.#surroundings;
-    const limiter = new LineLimiter(log, HARDWARE_LOG);
-    const name = devicePath.slice(devicePath.lastIndexOf("/") + 1);
+  #found(endpoint: AssignedEndpoint): Pick<AssignedSurroundings, "found" | "log"> {
+    const { devicePath } = endpoint;
     const found = this.#hardware?.deviceAt(devicePath);
     if (found === undefined) {
       throw new EnvironmentError(
         `Cannot give ${devicePath} to a guest: only the kernel's iommufd has functions of the host`,
       );
     }
-    return stack.use(
-      new AssignedFunction({
-        name,
-        host: found.device.vfio,
-        pasid: decidePasid(pasid, found.info, this.#smmu.features.ssidSize),
-        requester,
-        dma,
-        irq,
-        poller,
-        log: (line) => limiter.line(`${name}: ${line}`),
-      }),
-    );
+    const limiter = new LineLimiter(this.#surroundings.log, HARDWARE_LOG);
+    return { found, log: (line) => limiter.line(`${nameOf(endpoint)}: ${line}`) };
   }
 
   #makeDisk(
@@ -355,7 +358,7 @@ export class DeviceMachine implements Disposable {
   #serve(
     pci: PciFunction,
     socketPath: string,
-    connections: Pick<VfioUserServerOptions, "intx" | "msi" | "mapped">,
+    connections: Pick<VfioUserServerOptions, "intx" | "msi" | "mapped" | "request">,
     stack: DisposableStack,
     observer: VfioUserObserver = {},
   ): VfioUserServer {
@@ -375,8 +378,6 @@ export class DeviceMachine implements Disposable {
 
 /** Hardware of either kind. */
 type Hardware = EmbeddedIommu | KernelIommu;
-
-type AssignedEndpoint = Extract<EndpointConfiguration, { kind: "vfio" }>;
 
 type TesterEndpoint = Extract<EndpointConfiguration, { kind: "dma-test" }>;
 

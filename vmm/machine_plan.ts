@@ -3,7 +3,12 @@
  * @module
  */
 import type { Features } from "../hw/smmuv3/features.ts";
-import type { DeviceConfiguration, InterruptKind, IommufdKind } from "./device_configuration.ts";
+import type {
+  BarChoice,
+  DeviceConfiguration,
+  InterruptKind,
+  IommufdKind,
+} from "./device_configuration.ts";
 import type { Provisioned } from "./provision/provision.ts";
 import type { RegisterKind } from "./register_page.ts";
 import { type Board, chooseBoard } from "./qemu/board.ts";
@@ -32,10 +37,14 @@ export interface MachineChoice {
   readonly iommufd: IommufdKind;
   /** Whether each endpoint is behind a root port of its own, so that the guest numbers the buses. */
   readonly rootPorts?: boolean;
+  /** Whether the DMA test device translates for itself, and asks for pages. */
+  readonly ats?: boolean;
   /** Functions of the host that the guest gets; with any, the kernel's iommufd is behind the SMMU. */
   readonly assign?: readonly HostDevice[];
   /** Whether they are shown a PASID capability; `auto` by default. */
   readonly pasid?: PasidChoice;
+  /** How the guest reaches their registers; `mapped` by default. */
+  readonly bars?: BarChoice;
 }
 
 /** Where an endpoint is for the guest; behind a root port, where Linux puts it at first. */
@@ -64,8 +73,9 @@ export function planMachine(
   directory: RuntimeDirectory,
   imagePath: string,
 ): MachinePlan {
-  const { cpuCount, memoryMiB, commandLine, interrupts, features, assign = [], pasid = "auto" } =
-    choice;
+  const { cpuCount, memoryMiB, commandLine, interrupts, assign = [] } = choice;
+  const { pasid = "auto", bars = "mapped", ats = false } = choice;
+  const features = ats ? { ...choice.features, ats, pri: true } : choice.features;
   const behindPort = choice.rootPorts ?? false;
   const iommufd = assign.length > 0 ? "kernel" : choice.iommufd;
   const board = chooseBoard(cpuCount);
@@ -95,6 +105,7 @@ export function planMachine(
       smmuSocketPath,
       endpoints: [disk, dmaTest, ...assigned],
       messages: registers === "mapped",
+      ats,
     },
     devices: {
       smmuSocketPath,
@@ -103,8 +114,8 @@ export function planMachine(
       ...(features ? { features } : {}),
       endpoints: [
         { ...disk, kind: "virtio-blk" as const, imagePath, interrupts },
-        { ...dmaTest, kind: "dma-test" as const },
-        ...assigned.map((one) => ({ ...one, kind: "vfio" as const, pasid })),
+        { ...dmaTest, kind: "dma-test" as const, ats },
+        ...assigned.map((one) => ({ ...one, kind: "vfio" as const, pasid, bars })),
       ].map((one) => behindPort ? { ...one, streamId: place(0, one.slot).streamId } : one),
     },
     disk,

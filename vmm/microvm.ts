@@ -12,7 +12,7 @@ import {
   checkOutput,
   type Expectations,
 } from "./guest_checks.ts";
-import type { InterruptKind, IommufdKind } from "./device_configuration.ts";
+import type { BarChoice, InterruptKind, IommufdKind } from "./device_configuration.ts";
 import { type MachinePlan, planMachine, type RegisterChoice } from "./machine_plan.ts";
 import { checkFileSystem, readBack } from "./provision/disk.ts";
 import { GuestConsole, type GuestEvent } from "./provision/guest_console.ts";
@@ -58,10 +58,14 @@ export interface MicrovmOptions {
   readonly iommufd: IommufdKind;
   /** Whether each function is behind a root port of its own, so that the guest numbers the buses. */
   readonly rootPorts?: boolean;
+  /** Whether the DMA test device translates for itself, and asks for pages; not while a trace is recorded. */
+  readonly ats?: boolean;
   /** Functions of the host that the guest gets: character devices of VFIO, or PCI addresses. */
   readonly assign?: readonly string[];
   /** Whether they are shown a PASID capability; `auto` by default. */
   readonly pasid?: PasidChoice;
+  /** How the guest reaches their registers; `mapped` by default. */
+  readonly bars?: BarChoice;
   /** Choices among the features of the SMMU. */
   readonly features?: Partial<Features>;
   /** A trace to be recorded. */
@@ -182,6 +186,7 @@ async function runGuest(
   if (options.rootPorts) {
     const slots = plan.machine.endpoints.map(({ slot }) => slot);
     devices.follow(() => guest.streamIdsBehind(slots));
+    devices.unplugBy((at, isLast) => guest.unplug(slots[at], isLast));
   }
   devices.ended.then((failure) => {
     if (failure !== undefined) progress(failure);

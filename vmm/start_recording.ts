@@ -23,6 +23,12 @@ export interface RecordedDevice {
   readonly host: HostIdentity | undefined;
 }
 
+/** The streams of which the model is the hardware: it has no ATS, so endpoints that translate for themselves pass the SMMU. */
+export function modelledStreams(endpoints: DeviceConfiguration["endpoints"]): number[] {
+  return endpoints.filter((endpoint) => endpoint.kind !== "dma-test" || endpoint.ats !== true)
+    .map(({ streamId }) => streamId);
+}
+
 /** Begins the recording that a configuration asks for; `stack` ends it. */
 export function startRecording(
   { recording, iommufd, registers, endpoints }: DeviceConfiguration,
@@ -41,8 +47,9 @@ export function startRecording(
       iommufd: {
         idrs: host === undefined ? goodHost() : [...host.idr, host.iidr, host.aidr],
         ...(iommufd === "kernel" ? { isKernel: true } : {}),
-        streams: endpoints.filter(({ kind }) => iommufd === "model" || kind === "vfio")
-          .map(({ streamId }) => streamId),
+        streams: iommufd === "model"
+          ? modelledStreams(endpoints)
+          : endpoints.filter(({ kind }) => kind === "vfio").map(({ streamId }) => streamId),
       },
     }),
     ...(registers === "mapped" ? { registers } : {}),

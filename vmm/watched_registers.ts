@@ -38,6 +38,10 @@ export class WatchedRegisters implements Watched, RegisterWriter {
     return this.#smmu.look(this) > 0;
   }
 
+  glance(): boolean {
+    return this.#smmu.glance(this) > 0;
+  }
+
   write32(offset: number, value: number): void {
     this.#counters.noticed();
     this.#value.setUint32(0, value, true);

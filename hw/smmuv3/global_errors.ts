@@ -21,7 +21,7 @@ export class GlobalErrors {
   /** Whether software has not acknowledged an error. */
   isActive(error: Field): boolean {
     const difference = this.#registers.get(REG.GERROR) ^ this.#registers.get(REG.GERRORN);
-    return (difference & maskOf(error)) !== 0;
+    return ((difference >>> error.shift) & error.mask) !== 0;
   }
 
   /** Makes an error active, and tells software. */

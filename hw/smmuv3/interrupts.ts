@@ -30,6 +30,8 @@ export class Interrupts {
   readonly #msi: MsiPort | undefined;
   readonly #features: Features;
   readonly #observer: Observer | undefined;
+  /** The first address beyond the OAS. */
+  readonly #end: number;
 
   /** Interrupts of one device; without `msi`, messages can only go to RAM. */
   constructor(
@@ -46,6 +48,7 @@ export class Interrupts {
     this.#lines = lines;
     this.#msi = msi;
     this.#observer = observer;
+    this.#end = 2 ** features.oas;
   }
 
   /** The event queue became not empty. Returns false when the message was aborted. */
@@ -79,7 +82,7 @@ export class Interrupts {
 
   /** Writes a message to RAM or to a doorbell; an address beyond the OAS is truncated. */
   message(source: string, address: number, data: number): boolean {
-    const gpa = address % 2 ** this.#features.oas;
+    const gpa = address < this.#end ? address : address % this.#end;
     const sent = this.#memory.store32(gpa, data) || (this.#msi?.send(gpa, data) ?? false);
     if (sent) this.#observer?.interrupt(source, gpa);
     return sent;

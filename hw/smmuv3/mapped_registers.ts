@@ -28,6 +28,10 @@
  * and CMDQ_CONS and its error before GERROR. An interrupt must not be seen before what it tells of (§3.18, §4.7.3):
  * messages to RAM are release stores, and messages by socket pass the locks of the kernel.
  *
+ * Plain reads only decide whether there is anything to look at, as an atomic one costs as much as all of them: nothing
+ * that they saw is acted upon. An engine may move or merge them, but not across the atomic read that each glance begins
+ * with, so none is old for longer than that.
+ *
  * **Nothing is lost.** The device changes a word by compare-and-exchange from what it last knew or saw there, so a
  * write of software that came in between stays and is found by the next look.
  * @module
@@ -65,11 +69,10 @@ const RUNNING = [REG.GBPA, REG.GERRORN, REG.EVENTQ_CONS, REG.CMDQ_PROD].flatMap(
 const SETTINGS = [...WRITABLE.keys()].filter((word) =>
   WRITABLE[word] === 1 && !GUARDS.includes(word) && !RUNNING.includes(word)
 );
-/** Whether a word has its turn in each look. */
-const HAS_TURN = Uint8Array.from(
-  { length: WORDS },
-  (_, word) => Number(GUARDS.includes(word) || RUNNING.includes(word)),
-);
+/** What a glance is at: words that have their turn in each. */
+const GLANCED = [...GUARDS, ...RUNNING];
+const CMDQ_PROD = REG.CMDQ_PROD.offset / 4;
+const HAS_TURN = Uint8Array.from({ length: WORDS }, (_, word) => Number(GLANCED.includes(word)));
 
 /** The page, and how it is kept in step with what the device knows. */
 export class MappedRegisters implements RegisterMirror {
@@ -97,23 +100,35 @@ export class MappedRegisters implements RegisterMirror {
 
   /** Hands what software wrote to `writer`, and puts right what it could not write; returns the number of writes. */
   look(writer: RegisterWriter): number {
+    return this.glance(writer) + this.#sweep(writer);
+  }
+
+  /** The same for the registers that software writes while the device runs, which is all that it waits for. */
+  glance(writer: RegisterWriter): number {
+    if (this.#isQuiet()) return 0;
+    if (!this.#differ(GUARDS)) return this.#take(RUNNING, writer);
     let found = 0;
-    if (this.#differ(GUARDS)) {
-      for (let reading = 0; reading < MOST_READINGS; reading++) {
-        const more = this.#take(SETTINGS, writer) + this.#take(RUNNING, writer);
-        found += more;
-        if (more === 0) break;
-      }
-      found += this.#take(GUARDS, writer);
-    } else {
-      found += this.#take(RUNNING, writer);
+    for (let reading = 0; reading < MOST_READINGS; reading++) {
+      const more = this.#take(SETTINGS, writer) + this.#take(RUNNING, writer);
+      found += more;
+      if (more === 0) break;
     }
-    return found + this.#sweep(writer);
+    return found + this.#take(GUARDS, writer);
+  }
+
+  /** Whether a glance has nothing to find: a hint, which the next one corrects. */
+  #isQuiet(): boolean {
+    const page = this.#page;
+    if (Atomics.load(page, CMDQ_PROD) !== this.#truth(CMDQ_PROD)) return false;
+    for (let i = 0; i < GLANCED.length; i++) {
+      if (page[GLANCED[i]] !== this.#truth(GLANCED[i])) return false;
+    }
+    return true;
   }
 
   #differ(words: readonly number[]): boolean {
     for (let i = 0; i < words.length; i++) {
-      if (Atomics.load(this.#page, words[i]) !== this.#words[words[i]]) return true;
+      if (Atomics.load(this.#page, words[i]) !== this.#truth(words[i])) return true;
     }
     return false;
   }

@@ -11,6 +11,12 @@ for (const { offset, writable } of Object.values(REG) as Register[]) {
   writable.forEach((mask, i) => WRITABLE[offset / 4 + i] = mask);
 }
 
+/** The word that each word really is. */
+const RESOLVED = Int32Array.from(
+  { length: REGISTER_SPACE_SIZE / 4 },
+  (_, word) => (PAGE0_ALIAS[word * 4] ?? word * 4) / 4,
+);
+
 /** Shows software what is in the registers. */
 export interface RegisterMirror {
   /** The word of this number, and all its aliases, changed from `old` to `value`. */
@@ -31,9 +37,10 @@ export class RegisterFile {
     this.words = new Uint32Array(buffer, 0, REGISTER_SPACE_SIZE / 4);
   }
 
-  /** The offset at which the register really is: page-0 aliases of page-1 registers are resolved. */
+  /** The offset, a multiple of 4, at which the register really is: page-0 aliases of page-1 registers are resolved. */
   static resolve(offset: number): number {
-    return PAGE0_ALIAS[offset] ?? offset;
+    const word = RESOLVED[offset >>> 2];
+    return word === undefined ? offset : word * 4;
   }
 
   /** The bits that software can write in the word at `offset`; zero for what is reserved or read-only. */

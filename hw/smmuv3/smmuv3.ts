@@ -17,7 +17,14 @@
  */
 import type { AtsPort } from "../ats_port.ts";
 import { get, maskOf } from "../bits.ts";
-import type { DmaPort, MmioDevice, MsiPort, Requester, StallableDmaPort } from "../device.ts";
+import type {
+  DmaPort,
+  FindWaiting,
+  MmioDevice,
+  MsiPort,
+  Requester,
+  StallableDmaPort,
+} from "../device.ts";
 import type { GuestMemory } from "../guest_memory.ts";
 import { AtsStreams } from "./ats/streams.ts";
 import { TranslatedAddresses } from "./ats/translated_addresses.ts";
@@ -29,7 +36,7 @@ import type { EndpointPort, PageRequestKind } from "./endpoint_port.ts";
 import { EventReminder } from "./event_reminder.ts";
 import { PageRequestQueue } from "./queues/page_request_queue.ts";
 import { PageRequests } from "./page_requests.ts";
-import { EventQueue, type EventQueueSnapshot, Recorded } from "./queues/event_queue.ts";
+import { EventQueue, Recorded } from "./queues/event_queue.ts";
 import { Fault } from "./fault.ts";
 import { type Features, features } from "./features.ts";
 import { GlobalErrors } from "./global_errors.ts";
@@ -39,35 +46,16 @@ import { identify } from "./identify.ts";
 import { Interrupts } from "./interrupts.ts";
 import type { Observer } from "./observer.ts";
 import type { SmmuV3Options } from "./options.ts";
-import type { ContextCacheSnapshot } from "./configuration/context_cache.ts";
 import { MappedRegisters, type RegisterWriter } from "./mapped_registers.ts";
 import { RegisterFile } from "./register_file.ts";
 import { unguarded } from "./register_guards.ts";
 import { CERROR, CR0, CR2, GBPA, GERROR, REG, REGISTER_SPACE_SIZE } from "./spec/registers.ts";
-import { StallableDma } from "./stallable_dma.ts";
+import { restoredTransaction, StallableDma, type Way } from "./stallable_dma.ts";
+import { checkVersion, type SmmuV3Snapshot, SNAPSHOT_VERSION } from "./snapshot.ts";
 import { Stalls } from "./stalls.ts";
-import type { TlbSnapshot } from "./translation/tlb_snapshot.ts";
 import { Translator } from "./translation/translate.ts";
 
-const SNAPSHOT_VERSION = 3;
-
-/** The state of a device as a plain value; see `SmmuV3.snapshot`. */
-export interface SmmuV3Snapshot {
-  /** Version of this structure. */
-  readonly version: number;
-  /** Words of the register space that are not zero. */
-  readonly registers: readonly (readonly [offset: number, value: number])[];
-  /** Cached translations. */
-  readonly tlb: TlbSnapshot;
-  /** Cached configuration. */
-  readonly contexts: ContextCacheSnapshot;
-  /** The record that the next event may be merged with. */
-  readonly events: EventQueueSnapshot;
-  /** Whether the next CMD_SYNC is to say that an endpoint did not answer. */
-  readonly unanswered: boolean;
-  /** Where registers are memory: since which index software was not told of events. */
-  readonly untold?: number;
-}
+export type { SmmuV3Snapshot } from "./snapshot.ts";
 
 const SMMUEN = maskOf(CR0.SMMUEN);
 const CMDQEN = maskOf(CR0.CMDQEN);
@@ -182,7 +170,8 @@ export class SmmuV3 implements MmioDevice {
 
   /**
    * Its state between two operations as a plain value that JSON can hold: a fresh device of the same features that
-   * restores it answers everything from then on as this one does. Guest memory is not part of it.
+   * restores it answers everything from then on as this one does. Guest memory is not part of it, nor is what endpoints
+   * have; where registers are memory, what software wrote there is looked at before.
    */
   snapshot(): SmmuV3Snapshot {
     return {
@@ -192,18 +181,25 @@ export class SmmuV3 implements MmioDevice {
       contexts: this.translator.contexts.snapshot(),
       events: this.#events.snapshot(),
       unanswered: this.#commands.isUnanswered,
+      stalls: this.#stalls.snapshot(),
       ...(this.#reminder ? { untold: this.#reminder.since } : {}),
     };
   }
 
-  /** Becomes what a snapshot says. Throws a RangeError when that is of another version, or of a TLB of another size. */
-  restore(snapshot: SmmuV3Snapshot): void {
-    if (snapshot.version !== SNAPSHOT_VERSION) {
-      throw new RangeError(
-        `Cannot restore a snapshot of version ${snapshot.version}: this is version ${SNAPSHOT_VERSION}`,
-      );
-    }
+  /**
+   * Becomes what a snapshot says. What is stalled in it waits for software as before: `find` is asked for the endpoint's side
+   * of each such transaction; of one that nobody waits for software may still dispose, and nothing comes of it. What was
+   * stalled here is forgotten, and not told. Throws a RangeError when the snapshot is of another version, or of a TLB or an
+   * IDR5.STALL_MAX of another size.
+   */
+  restore(snapshot: SmmuV3Snapshot, find: FindWaiting = () => undefined): void {
+    checkVersion(snapshot);
+    const commit = this.#stalls.prepare(
+      snapshot.stalls,
+      (stalled) => restoredTransaction(this.#way(), stalled, find),
+    );
     this.translator.tlb.restore(snapshot.tlb);
+    commit();
     this.#registers.restore(snapshot.registers);
     this.#events.restore(snapshot.events);
     this.#commands.isUnanswered = snapshot.unanswered;
@@ -220,12 +216,7 @@ export class SmmuV3 implements MmioDevice {
 
   /** A way to memory for endpoints whose transactions can be stalled; PCI functions are none. */
   stallablePort(): StallableDmaPort {
-    return new StallableDma({
-      translator: this.translator,
-      memory: this.#memory,
-      stalls: this.#stalls,
-      observer: this.#observer,
-    });
+    return new StallableDma(this.#way());
   }
 
   /** A way to translations and to memory for endpoints that have an ATC. Without feature `ats` nothing is answered. */
@@ -282,6 +273,11 @@ export class SmmuV3 implements MmioDevice {
     return this.#mapped?.look(writer) ?? 0;
   }
 
+  /** The same for the registers that software writes while the device runs; a look is at all of them, in several turns. */
+  glance(writer: RegisterWriter = this): number {
+    return this.#mapped?.glance(writer) ?? 0;
+  }
+
   /** What a write to the register at `offset` sets in motion. */
   #react(offset: number, old: number): void {
     const registers = this.#registers;
@@ -320,6 +316,15 @@ export class SmmuV3 implements MmioDevice {
         this.#stalls.wake();
         break;
     }
+  }
+
+  #way(): Way {
+    return {
+      translator: this.translator,
+      memory: this.#memory,
+      stalls: this.#stalls,
+      observer: this.#observer,
+    };
   }
 
   #consume(): void {

@@ -2,7 +2,7 @@
  * DMA of endpoints that can wait for their answer: a fault may stall it until software resumes it. IHI 0070 §3.12.2.
  * @module
  */
-import type { Requester, StallableDmaPort } from "../device.ts";
+import type { FindWaiting, Requester, StallableDmaPort, StalledTransaction } from "../device.ts";
 import type { GuestMemory } from "../guest_memory.ts";
 import { Access, Termination } from "./fault.ts";
 import type { Observer } from "./observer.ts";
@@ -12,7 +12,7 @@ import type { Translator } from "./translation/translate.ts";
 const SMALLEST_PAGE = 0x1000;
 
 /** What all transactions of a port need. */
-interface Way {
+export interface Way {
   readonly translator: Translator;
   readonly memory: GuestMemory;
   readonly stalls: Stalls;
@@ -49,6 +49,45 @@ export class StallableDma implements StallableDmaPort {
   }
 }
 
+/**
+ * A transaction of a snapshot goes on where it was, for the endpoint that waits for it. Throws a RangeError when that has
+ * other bytes for it.
+ */
+export function restoredTransaction(
+  way: Way,
+  stalled: StalledTransaction,
+  find: FindWaiting,
+): Stallable {
+  const side = find(stalled);
+  if (side === undefined) return new Abandoned(stalled);
+  const { sizeBytes, lo, hi, isWrite, doneBytes } = stalled;
+  if (side.bytes.length !== sizeBytes) {
+    throw new RangeError(
+      `Cannot restore a transaction of ${sizeBytes} bytes for an endpoint that has ${side.bytes.length}`,
+    );
+  }
+  return new Transaction(way, stalled, lo, hi, side.bytes, isWrite, side.done, doneBytes);
+}
+
+/** One that nobody waits for any more: software may answer it, and nothing comes of it. */
+class Abandoned implements Stallable {
+  readonly streamId: number;
+  readonly #stalled: Omit<StalledTransaction, "number">;
+
+  constructor({ number: _, ...stalled }: StalledTransaction) {
+    this.streamId = stalled.streamId;
+    this.#stalled = stalled;
+  }
+
+  retry(): void {}
+
+  terminate(): void {}
+
+  describe(): Omit<StalledTransaction, "number"> {
+    return this.#stalled;
+  }
+}
+
 /** One request, page by page. */
 class Transaction implements Stallable {
   readonly streamId: number;
@@ -60,7 +99,7 @@ class Transaction implements Stallable {
   readonly #isWrite: boolean;
   readonly #end: (ok: boolean) => void;
   /** Bytes that are done. */
-  #at = 0;
+  #at: number;
 
   constructor(
     way: Way,
@@ -70,6 +109,7 @@ class Transaction implements Stallable {
     bytes: Uint8Array,
     isWrite: boolean,
     end: (ok: boolean) => void,
+    doneBytes: number = 0,
   ) {
     this.streamId = requester.streamId;
     this.#way = way;
@@ -79,6 +119,7 @@ class Transaction implements Stallable {
     this.#bytes = bytes;
     this.#isWrite = isWrite;
     this.#end = end;
+    this.#at = doneBytes;
   }
 
   retry(): void {
@@ -108,6 +149,19 @@ class Transaction implements Stallable {
     if (aborts) return this.#end(false);
     this.#skip();
     this.retry();
+  }
+
+  describe(): Omit<StalledTransaction, "number"> {
+    const { streamId, substreamId } = this.#requester;
+    return {
+      streamId,
+      substreamId,
+      lo: this.#lo,
+      hi: this.#hi,
+      isWrite: this.#isWrite,
+      sizeBytes: this.#bytes.length,
+      doneBytes: this.#at,
+    };
   }
 
   #move(gpa: number, spanBytes: number): boolean {

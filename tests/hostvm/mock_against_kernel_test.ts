@@ -6,7 +6,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { SystemError } from "../../uapi/errno.ts";
 import { iommuTest, MockDevice } from "../support/mock_device.ts";
 import { MockSequence } from "../support/mock_sequence.ts";
-import { Random } from "../support/random.ts";
+import { Random } from "../../vmm/random.ts";
 import { SharedPages } from "../support/shared_pages.ts";
 import { TwinTestIommufd } from "../support/twin_test_iommufd.ts";
 
@@ -24,7 +24,7 @@ Deno.test(`${COUNT} sequences from seed ${SEED} on mock devices have the same an
   const content = new Random(SEED);
   for (let at = 0; at < BYTES; at += 4) pages.view.setUint32(at, content.word(), true);
   for (let i = 0; i < COUNT; i++) {
-    const random = new Random(SEED * 1_000_003 + i);
+    const random = new Random(SEED, i);
     const buffer = pages.bytes.slice().buffer;
     using iommufd = new TwinTestIommufd({ address, fd, buffer });
     const sequence = new MockSequence(

@@ -33,6 +33,7 @@ class Served implements Disposable {
       counters: this.counters,
       log: (line) => void this.lines.push(line),
       ask: () => {},
+      unplug: () => {},
     });
   }
 

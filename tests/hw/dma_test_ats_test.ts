@@ -6,7 +6,7 @@ import { assertEquals } from "@std/assert";
 import { DmaTestDevice } from "../../hw/endpoints/dma_test_device.ts";
 import { EndpointRouter } from "../../hw/endpoints/endpoint_router.ts";
 import { CDS, DATA, Guest, RAM } from "../support/guest.ts";
-import { Random } from "../support/random.ts";
+import { Random } from "../../vmm/random.ts";
 import { peek, poke } from "../support/virtio_driver.ts";
 
 const SID = 1;

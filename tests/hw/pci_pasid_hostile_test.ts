@@ -12,7 +12,7 @@ import { applyPatch } from "../../hw/pci/space_patch.ts";
 import { draw, type ExtendedSketch } from "../support/config_sketch.ts";
 import { HOSTILE_SPACES } from "../support/hostile_spaces.ts";
 import { PUBLISHED_SPACES } from "../support/published_spaces.ts";
-import { Random } from "../support/random.ts";
+import { Random } from "../../vmm/random.ts";
 
 Deno.test("hostile spaces get a place or a reasoned refusal", async (t) => {
   for (const { name, space, place } of HOSTILE_SPACES) {

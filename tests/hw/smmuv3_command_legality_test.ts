@@ -7,7 +7,7 @@ import { GuestRam } from "../../hw/guest_memory.ts";
 import type { Features } from "../../hw/smmuv3/features.ts";
 import { SmmuV3 } from "../../hw/smmuv3/smmuv3.ts";
 import { CMDQ, Guest, RAM } from "../support/guest.ts";
-import { Random } from "../support/random.ts";
+import { Random } from "../../vmm/random.ts";
 
 const SSEC = 1n << 10n;
 

@@ -13,7 +13,7 @@ import {
   NOWHERE,
   RAM,
 } from "../support/guest.ts";
-import { Random } from "../support/random.ts";
+import { Random } from "../../vmm/random.ts";
 
 const SSEC = 1n << 10n;
 const SIG_IRQ = 1n << 12n;

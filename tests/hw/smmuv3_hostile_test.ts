@@ -18,7 +18,7 @@ import {
   split,
   STRTAB,
 } from "../support/guest.ts";
-import { Random } from "../support/random.ts";
+import { Random } from "../../vmm/random.ts";
 
 const REGISTERS = [
   0x20,

@@ -5,7 +5,7 @@
  */
 import { assertEquals } from "@std/assert";
 import { CDS, DATA, Guest, STRTAB } from "../support/guest.ts";
-import { Random } from "../support/random.ts";
+import { Random } from "../../vmm/random.ts";
 
 const K4 = 0x1000n;
 const M2 = 0x20_0000n;

@@ -5,7 +5,7 @@
 import { assert, assertEquals } from "@std/assert";
 import type { MsiPort } from "../../hw/device.ts";
 import { altered, CMDQ, DATA, DOORBELL, EVENTQ, Guest } from "../support/guest.ts";
-import { Random } from "../support/random.ts";
+import { Random } from "../../vmm/random.ts";
 
 const SPACE = 0x2_0000;
 const CR0 = 0x20;

@@ -7,7 +7,7 @@ import { type PageRequestKind, PageResponse } from "../../hw/smmuv3/endpoint_por
 import { SmmuV3 } from "../../hw/smmuv3/smmuv3.ts";
 import { GuestRam } from "../../hw/guest_memory.ts";
 import { CountingLine } from "../support/guest.ts";
-import { Random } from "../support/random.ts";
+import { Random } from "../../vmm/random.ts";
 
 const RAM = 0x4000_0000;
 const QUEUE = RAM + 0x1000;

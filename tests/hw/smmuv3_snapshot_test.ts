@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { SmmuV3 } from "../../hw/smmuv3/smmuv3.ts";
 import { CDS, CMDQ, DATA, EVENTQ, Guest, STRTAB } from "../support/guest.ts";
-import { Random } from "../support/random.ts";
+import { Random } from "../../vmm/random.ts";
 
 const STREAMS = [1, 2, 36, 70];
 

@@ -7,7 +7,7 @@ import type { StallableDmaPort } from "../../hw/device.ts";
 import type { GuestMemory } from "../../hw/guest_memory.ts";
 import type { Features } from "../../hw/smmuv3/features.ts";
 import { altered, DATA, Guest, RAM, split, STRTAB } from "../support/guest.ts";
-import { Random } from "../support/random.ts";
+import { Random } from "../../vmm/random.ts";
 
 const CD_S = 1 << 12;
 const STALL = 1n << 31n;

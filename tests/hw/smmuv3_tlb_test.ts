@@ -5,7 +5,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { SHARED, World } from "../../hw/smmuv3/translation/domains.ts";
 import { Tlb } from "../../hw/smmuv3/translation/tlb.ts";
-import { Random } from "../support/random.ts";
+import { Random } from "../../vmm/random.ts";
 
 interface Translation {
   lo: number;

@@ -7,7 +7,7 @@ import { assertEquals } from "@std/assert";
 import { Access as Bits } from "../../hw/smmuv3/fault.ts";
 import { eventRecord } from "../support/event_record.ts";
 import { altered, Guest, NOWHERE, split, STRTAB } from "../support/guest.ts";
-import { Random } from "../support/random.ts";
+import { Random } from "../../vmm/random.ts";
 import {
   type Access,
   type Failure,

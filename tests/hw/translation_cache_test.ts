@@ -3,7 +3,7 @@ import { assertEquals } from "@std/assert";
 import { TranslationCompletion } from "../../hw/ats_port.ts";
 import { TranslationCache } from "../../hw/endpoints/translation_cache.ts";
 import { split } from "../support/guest.ts";
-import { Random } from "../support/random.ts";
+import { Random } from "../../vmm/random.ts";
 
 interface Kept {
   readonly substreamId: number;

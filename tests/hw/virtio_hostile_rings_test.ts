@@ -1,5 +1,6 @@
 /** Rings that a hostile driver makes: they end, and leave a device that needs a reset. @module */
 import { assertEquals } from "@std/assert";
+import { Random } from "../../vmm/random.ts";
 import {
   blockRequest,
   type Buffer,
@@ -274,37 +275,17 @@ Deno.test("misaligned areas need a reset", async (t) => {
   }
 });
 
-/** Numbers from a seed: Numerical Recipes' linear congruential generator. */
-class Random {
-  #state: number;
-
-  constructor(seed: number) {
-    this.#state = seed;
-  }
-
-  /** An integer from 0 to `end` - 1. */
-  below(end: number): number {
-    this.#state = (Math.imul(this.#state, 1664525) + 1013904223) >>> 0;
-    return Math.floor(this.#state / 2 ** 32 * end);
-  }
-
-  /** One of the values. */
-  pick<T>(...values: T[]): T {
-    return values[this.below(values.length)];
-  }
-}
-
 /** Makes a few requests that are right, then overwrites up to five 16-bit halves of rings, tables and headers. */
 function scribble(rig: DiskRig, random: Random): void {
   const { driver, memory } = rig;
   for (let i = random.below(4); i >= 0; i--) {
     const header = driver.free + 32 * random.below(4);
-    const size = random.pick(1, 16, 512, 1024, 4096);
+    const size = random.of([1, 16, 512, 1024, 4096]);
     const data = [{ iova: driver.free + 0x1000, size, writable: random.below(2) === 0 }];
     const request = blockRequest(
       memory,
       header,
-      random.pick(0, 0, 1, 4, 8, 11, 13, 2),
+      random.of([0, 0, 1, 4, 8, 11, 13, 2]),
       random.below(70),
       data,
     );
@@ -318,9 +299,9 @@ function scribble(rig: DiskRig, random: Random): void {
     [driver.free, driver.free + 128],
   ];
   for (let i = random.below(6); i > 0; i--) {
-    const [first, end] = random.pick(...regions);
+    const [first, end] = random.of(regions);
     const at = first - memory.base + 2 * random.below((end - first) / 2);
-    const value = random.pick(
+    const value = random.of([
       0,
       1,
       2,
@@ -334,7 +315,7 @@ function scribble(rig: DiskRig, random: Random): void {
       0x8000,
       0xffff,
       random.below(65536),
-    );
+    ]);
     memory.view.setUint16(at, value, true);
   }
   if (random.below(8) === 0) {
@@ -348,8 +329,8 @@ Deno.test("scribbled rings end in bounded work, and never throw", () => {
   const random = new Random(seed);
   const outcomes = new Map<number, number>();
   for (let turn = 0; turn < 5000; turn++) {
-    const size = random.pick(8, 16);
-    const lo = random.pick(INDIRECT, INDIRECT | EVENT_IDX) | 0x6200;
+    const size = random.of([8, 16]);
+    const lo = random.of([INDIRECT, INDIRECT | EVENT_IDX]) | 0x6200;
     const rig = diskRig({ lo, size });
     scribble(rig, random);
     const before = rig.memory.count;
@@ -370,9 +351,9 @@ Deno.test("descriptors of pure noise end in bounded work, and never throw", () =
   const seed = 0x5eed_0002;
   const random = new Random(seed);
   for (let turn = 0; turn < 1000; turn++) {
-    const rig = diskRig({ lo: INDIRECT | EVENT_IDX, size: random.pick(1, 2, 8, 16) });
+    const rig = diskRig({ lo: INDIRECT | EVENT_IDX, size: random.of([1, 2, 8, 16]) });
     const { bytes } = rig.memory;
-    for (let i = 0; i < 0x7000; i++) bytes[i] = random.below(256) & random.pick(0, 3, 7, 0xff);
+    for (let i = 0; i < 0x7000; i++) bytes[i] = random.below(256) & random.of([0, 3, 7, 0xff]);
     const before = rig.memory.count;
     rig.driver.kick();
     if (rig.memory.count - before > 1000) throw new Error(`Seed ${seed}, turn ${turn}`);

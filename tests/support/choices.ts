@@ -2,7 +2,7 @@
  * What a call sequence does mostly, and what now and then.
  * @module
  */
-import type { Random } from "./random.ts";
+import type { Random } from "../../vmm/random.ts";
 
 /** Choices drawn from a seed. */
 export class Choices {

@@ -5,7 +5,7 @@
 import { SystemError } from "../../uapi/errno.ts";
 import type { BoundDevice, Iommufd, RecordQueue } from "../../vmm/iommufd/iommufd.ts";
 import { KnownIds } from "./known_ids.ts";
-import type { Random } from "./random.ts";
+import type { Random } from "../../vmm/random.ts";
 
 const PAGE = 0x1000n;
 const LAST = 0xffff_ffff_ffff_ffffn;

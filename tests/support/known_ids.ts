@@ -2,7 +2,7 @@
  * Ids of objects that a call sequence was given, by what they are: most calls mean the right one, some do not.
  * @module
  */
-import type { Random } from "./random.ts";
+import type { Random } from "../../vmm/random.ts";
 
 /** Ids, dead ones among them. */
 export class KnownIds<Kind extends string> {

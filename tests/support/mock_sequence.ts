@@ -10,7 +10,7 @@ import { Choices } from "./choices.ts";
 import { KnownIds } from "./known_ids.ts";
 import { MemoryCalls, type MemoryGround } from "./memory_calls.ts";
 import { iommuTest, type TestValues } from "./mock_device.ts";
-import type { Random } from "./random.ts";
+import type { Random } from "../../vmm/random.ts";
 import type { TwinTestIommufd } from "./twin_test_iommufd.ts";
 
 const PAGE = 0x1000n;

@@ -102,8 +102,9 @@ export class PlainIommufd implements Iommufd {
     return { ranges: this.#choice.ranges ?? [], alignment: 4096n };
   }
 
-  hwptAlloc({ ptId }: HwptAlloc): number {
+  hwptAlloc({ devId, ptId }: HwptAlloc): number {
     this.#call("hwptAlloc");
+    this.#thing(devId);
     this.#thing(ptId);
     return this.#add("hwpt", [ptId]);
   }

@@ -6,7 +6,7 @@
 /// <reference lib="deno.worker" />
 import { Fd } from "../../uapi/fd.ts";
 import { Mapping } from "../../uapi/mapping.ts";
-import { Random } from "./random.ts";
+import { Random } from "../../vmm/random.ts";
 
 /** Words of the shared memory: set to end it; counts of whole rounds. */
 export const HAMMER = { stop: 0, rounds: 1, count: 2 } as const;

@@ -10,6 +10,7 @@ import { GuestRamMap } from "../../vmm/guest_ram_map.ts";
 import { DmaWriteMsi } from "../../vmm/vfio_user/dma_write_msi.ts";
 import { Intx } from "../../vmm/vfio_user/intx.ts";
 import type { MappedRegion } from "../../vmm/vfio_user/mapped_region.ts";
+import type { RequestLine } from "../../vmm/vfio_user/request_line.ts";
 import { type VfioUserObserver, VfioUserServer } from "../../vmm/vfio_user/server.ts";
 import { VfioUserClient, words } from "./vfio_user_client.ts";
 
@@ -88,10 +89,11 @@ export class TestMachine implements Disposable {
       readonly intx?: false;
       readonly observer?: VfioUserObserver;
       readonly mapped?: ReadonlyMap<number, MappedRegion>;
+      readonly request?: RequestLine;
     } = {},
   ) {
     libc();
-    const { intx, observer, mapped } = options;
+    const { intx, observer, mapped, request } = options;
     this.server = new VfioUserServer(this.pci, {
       socketPath: this.path,
       guestRam: this.guestRam,
@@ -101,6 +103,7 @@ export class TestMachine implements Disposable {
       ...(intx === false ? {} : { intx: this.intx }),
       ...(observer === undefined ? {} : { observer }),
       ...(mapped === undefined ? {} : { mapped }),
+      ...(request === undefined ? {} : { request }),
     });
     this.server.register(this.poller);
   }

@@ -93,6 +93,17 @@ Deno.test("vsmmu refuses a wrong command line in one line, before it does anythi
     ["microvm --memory 64", "Cannot use --memory 64: it is a whole number from 256 to 65536"],
     ["microvm --append --quiet", "Cannot use --append: it needs a value, WORDS"],
     ["microvm --disk", "Cannot use --disk: it needs a value, PATH"],
+    [
+      "microvm --features stage3",
+      'Cannot use --features stage3: "stage3" is none of sidSize, ssidSize,',
+    ],
+    ["microvm --features httu", "Cannot use --features httu: httu needs a number, as in httu=1"],
+    ["serve --features msi=no", "Cannot use --features msi=no: msi is on or off, not no"],
+    ["microvm --features msi,msi", "Cannot use --features msi,msi: msi is there more than once"],
+    [
+      "serve --features pri",
+      "Cannot use --features pri: Feature pri is true, but page requests require ats (§6.3.1",
+    ],
     ["microvm --json=yes", "Cannot use --json with a value"],
     ["differential --ours here", "Cannot use --ours here: it is qemu or process"],
     ["differential --only 3-1", "Cannot use --only 3-1: it is numbers of steps, such as 0-3,7"],

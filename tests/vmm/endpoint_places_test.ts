@@ -1,7 +1,7 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import { EndpointPlaces, UNPLACED } from "../../vmm/endpoint_places.ts";
 import type { StreamMove } from "../../vmm/host_iommu/nested.ts";
-import { streamIdBehind } from "../../vmm/qemu/root_port.ts";
+import { powerOffSlot, streamIdBehind } from "../../vmm/qemu/root_port.ts";
 
 function places(
   { refuses = false } = {},
@@ -59,4 +59,23 @@ Deno.test("streamIdBehind() reads the secondary bus number of the port", async (
   assertEquals(await at(0x0007_0500), 0x500);
   assertEquals(await at(0x00ff_ff00), 0xff00);
   assertEquals(await at(0), UNPLACED);
+});
+
+Deno.test("powerOffSlot() switches power and its indicator off, and leaves the rest of Slot Control", async () => {
+  const port = 0x40_1000_0000 + 3 * 0x8000;
+  // A power management capability before that of PCI Express.
+  const space = new Map([[0x34, 0x40], [0x40, 0x0003_5401], [0x54, 0x0142_0010], [
+    0x6c,
+    0x0040_01f8,
+  ]]);
+  const written: number[][] = [];
+  const machine = {
+    readl: (gpa: number) => Promise.resolve(space.get(gpa - port) ?? 0),
+    writew: (gpa: number, value: number) => Promise.resolve(void written.push([gpa - port, value])),
+  };
+  await powerOffSlot(machine, 0x40_1000_0000, 3);
+  assertEquals(written, [[0x6c, 0x07f8]]);
+  space.set(0x40, 0x0003_4001);
+  await assertRejects(() => powerOffSlot(machine, 0x40_1000_0000, 3), Error, "no root port");
+  assertEquals(written.length, 1);
 });

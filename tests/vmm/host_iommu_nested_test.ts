@@ -98,6 +98,28 @@ Deno.test("streams that take each other's StreamIDs give them up before they tak
   assertEquals([host.streamIds, take(), log], [[8, 16], [], []]);
 });
 
+Deno.test("a device that its host takes back is let go of, and the others have tables of their own", () => {
+  const { plain, host, log, devices, take } = hosted();
+  host.setStream(8, NESTED, ste(0x4020_000b));
+  take();
+  host.withdraw(99);
+  assertEquals(take(), []);
+  host.withdraw(8);
+  assertEquals(take(), ["detach", "destroy", "destroy", "unbind"], "table and vDEVICE go first");
+  assertEquals([host.streamIds, plain.things.includes(`device ${devices[0].devId}`)], [
+    [16],
+    false,
+  ]);
+  host.setStream(8, BYPASS, ste(0));
+  assertEquals(take(), []);
+  host.setStream(16, NESTED, ste(0x4020_000b));
+  assertEquals(take(), ["hwptAlloc", "attach"], "for a device that is there");
+  host.withdraw(16);
+  assertEquals([take(), host.streamIds], [["detach", "destroy", "destroy", "unbind"], []]);
+  host[Symbol.dispose]();
+  assertEquals([plain.things, log], [[], []]);
+});
+
 Deno.test("a refused constructor throws and leaves nothing", () => {
   for (let nth = 2;; nth++) {
     const plain = new PlainIommufd();

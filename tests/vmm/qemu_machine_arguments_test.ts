@@ -68,7 +68,7 @@ Deno.test("machineArguments() puts a root port before an endpoint that is to hav
   const devices = values(machineArguments(machine({ endpoints }), paths, features), "-device");
   assertEquals(devices.slice(3), [
     "pcie-root-port,id=port10,bus=pcie.0,addr=a,chassis=2,slot=10",
-    '{"driver":"vfio-user-pci","bus":"port10","addr":"0","socket":{"type":"unix","path":"/run/disk"}}',
+    '{"driver":"vfio-user-pci","id":"function10","bus":"port10","addr":"0","socket":{"type":"unix","path":"/run/disk"}}',
   ]);
 });
 

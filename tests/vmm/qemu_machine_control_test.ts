@@ -30,9 +30,11 @@ class FakeQemu implements AsyncDisposable {
     await this.qtest[Symbol.asyncDispose]();
   }
 
-  #execute(request: { execute: string; arguments?: { reboot: string }; id: number }): string[] {
+  #execute(
+    request: { execute: string; arguments?: { reboot?: string; id?: string }; id: number },
+  ): string[] {
     const { execute, arguments: args, id } = request;
-    this.journal.push(args ? `${execute} ${args.reboot}` : execute);
+    this.journal.push(args ? `${execute} ${args.reboot ?? args.id}` : execute);
     const answer = `{"return": {}, "id": ${id}}`;
     if (execute !== "system_reset") return [answer];
     this.#words.clear();
@@ -77,6 +79,16 @@ Deno.test("MachineControl resets and programs again while a rebooting guest stan
       "cont",
     ]);
   }
+  await control.quit();
+});
+
+Deno.test("MachineControl asks for a function, and by force switches off the slot that it is in", async () => {
+  await using qemu = new FakeQemu();
+  const control = await qemu.start();
+  qemu.journal.length = 0;
+  await control.unplug(10, false);
+  assertEquals(qemu.journal, ["device_del function10"]);
+  await assertRejects(() => control.unplug(10, true), Error, "there is no root port");
   await control.quit();
 });
 

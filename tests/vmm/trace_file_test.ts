@@ -247,7 +247,7 @@ Deno.test("fields that cannot be are refused at their line", async (t) => {
   const message = { t: 0, op: "dma-message", stream: 1, iova: "0x1000", data: 4, ok: true };
   const cases: [object, string | undefined][] = [
     [{ ...read, news: { a: 1 } }, undefined],
-    [{ ...read, op: "dream" }, 'it has the operation "dream", which this reader, of version 1.3,'],
+    [{ ...read, op: "dream" }, 'it has the operation "dream", which this reader, of version 1.4,'],
     [{ ...read, op: "toString" }, 'it has the operation "toString", which this reader'],
     [{ ...read, op: 3 }, "it has the operation 3, which this reader"],
     [{ ...read, op: undefined }, "it has the operation nothing"],

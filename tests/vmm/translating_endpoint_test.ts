@@ -121,7 +121,7 @@ function made(
     iommufd: "none",
     ...(recording ? { recording } : {}),
     endpoints: [{ kind: "dma-test", ats: true, socketPath, streamId: SID }],
-  }, { poller, counters: new Counters(), log: () => {}, ask: () => {} });
+  }, { poller, counters: new Counters(), log: () => {}, ask: () => {}, unplug: () => {} });
 }
 
 Deno.test("a page is asked for, which the guest is told of by the wire, mapped, used and taken back", () => {

@@ -13,6 +13,8 @@ import { decidePasid, type PasidDecision } from "../../vmm/vfio/pasid_choice.ts"
 import { FakeDma } from "../support/fake_dma.ts";
 import { AT, FakeHostFunction, VECTORS } from "../support/host_function.ts";
 
+/** VFIO_PCI_REQ_IRQ_INDEX. */
+const REQUEST = 4;
 const NO_PASID = { reason: "the test has none" };
 const PASID = { abilities: { width: 8, execute: false, privileged: true } };
 
@@ -22,10 +24,13 @@ class Bench implements Disposable {
   readonly dma = new FakeDma(0, 0);
   readonly lines: string[] = [];
   readonly levels: boolean[] = [];
+  /** What became of requests of the host. */
+  readonly recalls: string[] = [];
+  canUnplug = true;
   seen: () => void = () => {};
   readonly pci: AssignedFunction;
 
-  constructor(options: { hasIntx?: boolean; pasid?: PasidDecision } = {}) {
+  constructor(options: { hasIntx?: boolean; pasid?: PasidDecision; isMappable?: boolean } = {}) {
     libc();
     const { pasid = NO_PASID } = options;
     this.host = new FakeHostFunction(options);
@@ -40,6 +45,14 @@ class Bench implements Disposable {
       dma: this.dma,
       irq,
       pasid,
+      recall: {
+        ask: (isLast) => {
+          this.recalls.push(isLast ? "ask again" : "ask");
+          return this.canUnplug;
+        },
+        release: () => void this.recalls.push("release"),
+      },
+      isMappable: options.isMappable ?? true,
       poller: this.poller,
       log: (line) => this.lines.push(line),
     });
@@ -164,6 +177,96 @@ Deno.test("what can be mapped leaves out the pages of MSI-X", () => {
     { offset: 0, sizeBytes: 0x1000 },
     { offset: 0x3000, sizeBytes: 0x1000 },
   ]);
+});
+
+Deno.test("what is to be reached by traps alone is not mapped", () => {
+  using bench = new Bench({ isMappable: false });
+  assertEquals([bench.pci.mapped.size, bench.pci.bars.length], [0, 1]);
+});
+
+const GONE = "; it is given back, and the guest reads ones from it";
+
+Deno.test("a function that the host wants goes when the VMM has let go of it, cannot, or does not in time", async (t) => {
+  const cases: {
+    name: string;
+    canUnplug: boolean;
+    then: string;
+    recalls: string[];
+    line: string;
+  }[] = [
+    {
+      name: "the VMM leaves",
+      canUnplug: true,
+      then: "leave",
+      recalls: ["ask", "release"],
+      line: "The VMM has let go of the function",
+    },
+    {
+      name: "it does not in time",
+      canUnplug: true,
+      then: "request",
+      recalls: ["ask", "ask again", "release"],
+      line: "The host still wants the function back: it was not unplugged in time",
+    },
+    {
+      name: "it cannot",
+      canUnplug: false,
+      then: "",
+      recalls: ["ask", "release"],
+      line: "The host wants the function back, and nobody can unplug it",
+    },
+  ];
+  for (const { name, canUnplug, then, recalls, line } of cases) {
+    await t.step(name, () => {
+      using bench = new Bench({ hasIntx: true });
+      bench.canUnplug = canUnplug;
+      bench.write(AT.MSIX + 2, 2, 0x8000);
+      bench.host.log.length = 0;
+      bench.fire(REQUEST);
+      if (canUnplug) {
+        assertEquals([bench.recalls, bench.host.log], [["ask"], []]);
+        assertEquals(bench.read(0, 4), 0x10ca_8086, "it is the guest's until then");
+        bench.pci.reset();
+        assertEquals(bench.host.log.includes("reset"), false, "the host has locked it");
+      }
+      if (then === "leave") bench.pci.coldReset();
+      if (then === "request") bench.fire(REQUEST);
+      assertEquals(bench.recalls, recalls);
+      assertEquals(bench.lines.at(-1), line + GONE);
+      // The last that it was told: interrupts off, no bus master.
+      assertEquals(bench.host.log.includes("irqs 2 trigger 0"), true);
+      assertEquals(bench.host.log.at(-1), "write 7 0x4: 0 0");
+      assertGone(bench);
+    });
+  }
+});
+
+/** Every register reads as ones, and nothing reaches what is the host's. */
+function assertGone(bench: Bench): void {
+  bench.host.log.length = 0;
+  const into = new Uint8Array(8);
+  for (const at of [0, 0x18, 0x1010, 0x2800]) {
+    bench.pci.bars[0].device.read(at, into);
+    assertEquals([...into], new Array(8).fill(0xff), `BAR 0x${at.toString(16)}`);
+    bench.bar(at, 0, 0);
+  }
+  for (let at = 0; at < 4096; at += 4) {
+    assertEquals(bench.read(at, 4), 0xffff_ffff, `0x${at.toString(16)}`);
+    bench.write(at, 4, 0xffff_ffff);
+  }
+  bench.pci.reset();
+  bench.pci.coldReset();
+  bench.seen();
+  bench.host.signal(REQUEST);
+  bench.poller.step(0);
+  assertEquals([bench.host.log, bench.dma.messages, bench.recalls.at(-1)], [[], [], "release"]);
+}
+
+Deno.test("a VMM that leaves without being asked leaves the function for the next", () => {
+  using bench = new Bench();
+  bench.pci.coldReset();
+  assertEquals([bench.recalls, bench.host.log.includes("reset")], [[], true]);
+  assertEquals(bench.read(0, 4), 0x10ca_8086);
 });
 
 Deno.test("a wired interrupt stays until the guest has seen it, and gives way to MSI-X", () => {

@@ -11,11 +11,10 @@ const TIMES = {
   mostFailures: 2,
   tryAgainUs: 10_000,
   pauses: [
-    { afterUs: 0, pauseUs: 10 },
-    { afterUs: 1000, pauseUs: 40 },
-    { afterUs: 5000, pauseUs: 90 },
+    { afterUs: 0, pauseUs: 10, costs: 2 },
+    { afterUs: 1000, pauseUs: 40, costs: 3 },
+    { afterUs: 5000, pauseUs: 90, costs: 3 },
   ],
-  leastCosts: 3,
   idle: { afterUs: 20_000, share: 0.02, mostUs: 600 },
 };
 
@@ -71,7 +70,7 @@ Deno.test("pauses are worth their cost, and without work take no more than their
   policy.wakeUs = 10;
   assertPauses(policy, [
     ["work", true, 0, 0],
-    ["three times the cost", false, 60, 30],
+    ["twice the cost", false, 60, 20],
     ["what the table says is more", false, 1000, 40],
     ["short of idle", false, 19_999, 90],
     ["idle", false, 20_000, 500],
@@ -87,44 +86,69 @@ Deno.test("the chosen times are in order, a pause is 100 µs at most until the g
   assertEquals(pauses[0].afterUs, 0);
   for (let i = 1; i < pauses.length; i++) {
     assert(pauses[i].afterUs > pauses[i - 1].afterUs);
-    assert(pauses[i].pauseUs > pauses[i - 1].pauseUs);
+    assert(pauses[i].pauseUs > pauses[i - 1].pauseUs && pauses[i].costs >= pauses[i - 1].costs);
   }
   assert(pauses.at(-1)!.pauseUs <= 100);
   assert(idle.afterUs > pauses.at(-1)!.afterUs && idle.share <= 0.03);
 });
 
 Deno.test("a watcher looks, and waits for descriptors as long as the policy says", async (t) => {
-  const work = [false, false, true, false];
-  let looks = 0;
+  const GLANCES = 8;
+  let work = false;
+  let [looks, glances, worked] = [0, 0, 0];
   let nowUs = 0;
-  const watched = { isUsed: true, look: (): boolean => work[looks++] ?? false };
-  const policy = new WatchPolicy(TIMES);
+  let stepUs = 10;
+  const find = (): boolean => {
+    if (work && ++worked > 1000) throw new Error("Descriptors do not have their turn");
+    return work;
+  };
+  const watched = {
+    isUsed: true,
+    look: (): boolean => ++looks > 0 && find(),
+    glance: (): boolean => ++glances > 0 && find(),
+  };
+  const policy = new WatchPolicy({ ...TIMES, mostFailures: 99 });
   const watcher = new Watcher(watched, policy, {
-    nowUs: () => nowUs += 10,
+    nowUs: () => nowUs += stepUs,
     spentUs: () => nowUs / 4,
   });
+  const turned = (ready: number): number[] => {
+    [looks, glances] = [0, 0];
+    return [watcher.turn(ready), looks, glances];
+  };
   await t.step("one look a pause while there is nothing", () => {
-    assertEquals([watcher.turn(0), looks], [0.09, 1]);
-    assertEquals([watcher.turn(0), looks], [0.09, 2]);
+    assertEquals(turned(0), [0.09, 1, 0]);
+    assertEquals(turned(0), [0.09, 1, 0]);
   });
-  await t.step("work is found, the spin ends", () => {
-    assertEquals([watcher.turn(0), looks], [0.01, 8]);
+  await t.step("where work was found it is looked for until descriptors have their turn", () => {
+    work = true;
+    assertEquals(turned(0), [0, 1, 2]);
+    work = false;
+    assertEquals(turned(0), [0, 1, 2 * GLANCES]);
+  });
+  await t.step("the spin ends", () => {
+    assertEquals(turned(0), [0.01, 1, GLANCES]);
   });
   await t.step("a descriptor that was ready is work too", () => {
-    assertEquals([watcher.turn(1), looks], [0.01, 14]);
+    assertEquals(turned(1), [0, 1, 2 * GLANCES]);
+    assertEquals(turned(0), [0.01, 1, 2 * GLANCES]);
   });
-  await t.step("descriptors have their turn while there is always work", () => {
-    nowUs += 1e6;
-    watched.look = () => ++looks > 0;
-    assertEquals(watcher.turn(0), 0);
-    assertEquals(looks, 14 + 16);
+  await t.step("descriptors have their turn while there is always work, however fast it is", () => {
+    [work, stepUs, worked] = [true, 1, 0];
+    const began = nowUs;
+    assertEquals(turned(0), [0, 1, 20]);
+    assertEquals([worked, nowUs - began], [21, 21]);
+  });
+  await t.step("one piece of work that takes long ends a turn", () => {
+    stepUs = 1e6;
+    assertEquals(turned(0), [0, 1, 1]);
   });
   await t.step("where nobody can write, descriptors alone are waited for", () => {
     watched.isUsed = false;
-    assertEquals([watcher.turn(0), looks], [-1, 30]);
+    assertEquals(turned(0), [-1, 0, 0]);
   });
   await t.step("what a pause costs is measured while there is nothing to do", () => {
-    Object.assign(watched, { isUsed: true, look: () => false });
+    [watched.isUsed, work, stepUs] = [true, false, 10];
     nowUs += 1e6;
     // Between the end of one turn and the first look of the next no time passes here, so that it is given.
     for (let i = 0; i < 400; i++) {

@@ -9,6 +9,7 @@ import { COMMANDS, CoreWork, PAGES } from "../bench/core.ts";
 import { type GuestTable, tableLines } from "../bench/guest_table.ts";
 import { measureGuests } from "../bench/guests.ts";
 import { describeMachine, machineLine } from "../bench/machine_description.ts";
+import { measureInvalidations } from "../bench/invalidations.ts";
 import { mapsKernel } from "../bench/maps_kernel.ts";
 import { describeMeasure, type Measure } from "../bench/measure.ts";
 import { type MicrovmOptions, type MicrovmResult, runMicrovm } from "../microvm.ts";
@@ -31,6 +32,7 @@ export const bench: Command = {
   summary: "measures the device core and a guest's disk, each beside a yardstick of the same run",
   flags: {
     core: { help: "Only the device core" },
+    invalidations: { help: "Only what an invalidation costs where registers are memory" },
     storage: { help: "Only the guest's disk, behind the SMMU, past it, and recorded" },
     guest: {
       help:
@@ -59,11 +61,15 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const guest = guestFrom(values, io);
   const rounds = values.integer("rounds", 3, 1, 99);
   const seconds = values.integer("seconds", 1, 1, 60);
-  const isAll = !["core", "storage", "guest"].some((flag) => values.on(flag));
+  const isAll = !["core", "invalidations", "storage", "guest"].some((flag) => values.on(flag));
   const measures: Measure[] = [];
   let isWhole = true;
   let guests: GuestTable | undefined;
   if (isAll || values.on("core")) measures.push(...await measureCore(io));
+  if (isAll || values.on("invalidations")) {
+    io.note("Measuring invalidations without a guest");
+    measures.push(...await measureInvalidations(io.signal));
+  }
   if (isAll || values.on("storage")) {
     const disk = await measureDisk(guest, rounds, io);
     measures.push(...disk.measures);

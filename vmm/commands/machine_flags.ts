@@ -2,11 +2,13 @@
  * Flags that all commands with a machine have.
  * @module
  */
-import type { InterruptKind, IommufdKind } from "../device_configuration.ts";
+import type { Features } from "../../hw/smmuv3/features.ts";
+import type { BarChoice, InterruptKind, IommufdKind } from "../device_configuration.ts";
 import type { RegisterChoice } from "../machine_plan.ts";
 import type { ProvisionOptions } from "../provision/provision.ts";
 import type { PasidChoice } from "../vfio/pasid_choice.ts";
 import type { Flag, Values } from "./command.ts";
+import { FEATURES_FLAG, featuresOf } from "./features_flag.ts";
 
 /** Where the parts of a machine come from. */
 export const PARTS_FLAGS: Readonly<Record<string, Flag>> = {
@@ -36,6 +38,21 @@ export const PASID_FLAG: Readonly<Record<string, Flag>> = {
 /** What the flag says. Throws `UsageError`. */
 export function pasidOf(values: Values): PasidChoice {
   return values.choice("pasid", "auto", ["auto", "off", "force"]);
+}
+
+/** How the guest reaches the registers of functions of the host. */
+export const BARS_FLAG: Readonly<Record<string, Flag>> = {
+  bars: {
+    value: "KIND",
+    help:
+      "How the guest reaches their registers: mapped (default), or trapped, so that the host can have them back from a " +
+      "VMM that cannot unplug them",
+  },
+};
+
+/** What the flag says. Throws `UsageError`. */
+export function barsOf(values: Values): BarChoice {
+  return values.choice("bars", "mapped", ["mapped", "trapped"]);
 }
 
 /** How the guest reaches the registers of the SMMU. */
@@ -77,6 +94,7 @@ export const GUEST_FLAGS: Readonly<Record<string, Flag>> = {
     help:
       "What is behind the SMMU: model (default), an iommufd in this process that uses the guest's tables, or none",
   },
+  ...FEATURES_FLAG,
   ...REGISTERS_FLAG,
   assign: {
     value: "DEVICE,…",
@@ -85,6 +103,8 @@ export const GUEST_FLAGS: Readonly<Record<string, Flag>> = {
   },
   ...ROOT_PORTS_FLAG,
   ...PASID_FLAG,
+  ...BARS_FLAG,
+  ats: { help: "The SMMU has ATS and PRI, and the DMA test device uses both" },
 };
 
 /** What the flags say about parts. */
@@ -110,14 +130,19 @@ export interface Guest {
   readonly append: string;
   readonly interrupts: InterruptKind;
   readonly iommufd: IommufdKind;
+  /** Features of the SMMU other than the defaults. */
+  readonly features?: Partial<Features>;
   readonly registers: RegisterChoice;
   readonly assign: readonly string[];
   readonly rootPorts: boolean;
   readonly pasid: PasidChoice;
+  readonly bars: BarChoice;
+  readonly ats: boolean;
 }
 
 /** What the flags say about the guest. Throws `UsageError`. */
 export function guestOf(values: Values): Guest {
+  const features = featuresOf(values);
   return {
     cpuCount: values.integer("smp", 2, 1, 64),
     memoryMiB: values.integer("memory", 1024, 256, 65536),
@@ -125,9 +150,12 @@ export function guestOf(values: Values): Guest {
     append: values.text("append") ?? "",
     interrupts: values.choice("interrupts", "msix", ["msix", "intx"]),
     iommufd: values.choice("iommufd", "model", ["model", "none"]),
+    ...(features ? { features } : {}),
     registers: registersOf(values),
     assign: (values.text("assign") ?? "").split(",").filter((path) => path !== ""),
     rootPorts: values.on("root-ports"),
     pasid: pasidOf(values),
+    bars: barsOf(values),
+    ats: values.on("ats"),
   };
 }

@@ -4,7 +4,7 @@
  */
 import { OP } from "../../hw/smmuv3/spec/commands.ts";
 import type { Mutation } from "./mutation.ts";
-import type { Random } from "./random.ts";
+import type { Random } from "../random.ts";
 import type { SceneStream, Visit } from "./scene.ts";
 
 /** A command: its two quads. */
@@ -44,9 +44,7 @@ export class CommandMix {
     const id = BigInt(stream.streamId) << 32n;
     if (name.startsWith("L1STD")) return [this.all(), this.allTlb()];
     if (name.startsWith("STE")) {
-      const range: CommandWords = [BigInt(OP.CMD_CFGI_STE_RANGE) | id, BigInt(random.below(8))];
-      const ste: CommandWords = [BigInt(OP.CMD_CFGI_STE) | id, BigInt(random.below(2))];
-      return [random.of([ste, ste, range, this.all()]), this.allTlb()];
+      return [this.ofStream(stream), this.allTlb()];
     }
     if (name.startsWith("CD")) {
       if (stream.isShared) return [this.all(), this.allTlb()];
@@ -67,6 +65,18 @@ export class CommandMix {
       : this.#stage1(stream, visit);
     // No configuration has changed; that a CD was fetched through stage 2 is no reason to send more.
     return isStage2 && random.chance(0.9) ? [...commands, this.all()] : commands;
+  }
+
+  /** Drops the configuration of a stream, alone or with others. */
+  ofStream({ streamId }: SceneStream): CommandWords {
+    const random = this.#random;
+    const leaf = BigInt(random.below(2));
+    const one: CommandWords = [BigInt(OP.CMD_CFGI_STE) | BigInt(streamId) << 32n, leaf];
+    // A range is said by any stream that is in it.
+    const range = random.below(8);
+    const first = BigInt(streamId ^ random.below(2 ** (range + 1)));
+    const some: CommandWords = [BigInt(OP.CMD_CFGI_STE_RANGE) | first << 32n, BigInt(range)];
+    return random.of([one, one, some, some, this.all()]);
   }
 
   #stage1(stream: SceneStream, { iova }: Visit): CommandWords[] {

@@ -9,7 +9,7 @@ import { CommandMix } from "./command_mix.ts";
 import { COPY, NOWHERE, PLACE, READERS, WRITERS } from "./ground.ts";
 import { mutate, type Mutation } from "./mutation.ts";
 import type { Program, Step } from "./program.ts";
-import { Random } from "./random.ts";
+import { Random } from "../random.ts";
 import { makeScene, type Scene, type SceneStream, type Visit } from "./scene.ts";
 
 /** Commands that drop configuration. */
@@ -22,7 +22,7 @@ const NOWHERE_BITS = [31, 40, 42, 43, 44, 47, 51];
 /** The program of a seed. */
 export function generate(seed: number): Program {
   for (let attempt = 0;; attempt++) {
-    const random = new Random(seed + attempt * 0x1000_0000);
+    const random = new Random(seed, attempt);
     try {
       return { seed, steps: new Writer(random, makeScene(random)).write() };
     } catch (error) {
@@ -151,13 +151,15 @@ class Writer {
     const random = this.#random;
     const stream = random.of(this.#scene.streams);
     const chosen = random.below(100);
-    if (chosen < 55) this.#visit(stream);
-    else if (chosen < 70) this.#change(stream, made);
-    else if (chosen < 78) this.#send(this.#commands.some(stream, random.of(stream.visits)));
-    else if (chosen < 84) this.#steps.push({ kind: "drain" });
-    else if (chosen < 90) this.#readRegister();
-    else if (chosen < 93) this.#send([this.#commands.refused()]);
-    else if (chosen < 96) this.#toggle(stream);
+    if (chosen < 46) this.#visit(stream);
+    else if (chosen < 53) this.#visitByAll(stream);
+    else if (chosen < 67) this.#change(stream, made);
+    else if (chosen < 75) this.#send(this.#commands.some(stream, random.of(stream.visits)));
+    else if (chosen < 81) this.#steps.push({ kind: "drain" });
+    else if (chosen < 87) this.#readRegister();
+    else if (chosen < 90) this.#send([this.#commands.refused()]);
+    else if (chosen < 93) this.#toggle(stream);
+    else if (chosen < 96) this.#detach(stream);
     else this.#map(stream);
   }
 
@@ -175,6 +177,15 @@ class Writer {
       ? visit.iova + BigInt(visit.sizeBytes)
       : visit.iova ^ (1n << BigInt(random.of(isTranslated(stream) ? FAR_BITS : NOWHERE_BITS)));
     this.#transfer(stream, { ...visit, iova: BigInt.asUintN(64, iova) });
+  }
+
+  /** Pages are used by all streams that have the same tables, for reads and writes: what is cached of them serves each. */
+  #visitByAll(stream: SceneStream): void {
+    const random = this.#random;
+    const all = this.#scene.streams.filter(({ visits }) => visits === stream.visits);
+    for (const visit of random.shuffled(stream.visits).slice(0, 2 * all.length - 1)) {
+      for (const one of random.shuffled(all)) this.#transfer(one, visit);
+    }
   }
 
   /** A transfer of up to four bytes, which is one transaction for QEMU too; sometimes of more. */
@@ -241,6 +252,19 @@ class Writer {
     image.store(descriptor, image.load(descriptor) | 1n);
     this.#store(descriptor, image.load(descriptor));
     this.#visit(stream);
+  }
+
+  /** A stream that is in use is taken away, and given back. */
+  #detach(stream: SceneStream): void {
+    const visit = this.#random.of(stream.visits);
+    const quad = this.#scene.image.load(stream.ste);
+    const away = this.#random.of([quad & ~1n, quad & ~0b1110n]);
+    this.#transfer(stream, visit);
+    for (const value of [away, quad]) {
+      this.#store(stream.ste, value);
+      this.#send([this.#commands.ofStream(stream)]);
+      this.#transfer(stream, visit);
+    }
   }
 
   #readRegister(): void {

@@ -7,7 +7,7 @@ import { CD } from "../../hw/smmuv3/spec/cd.ts";
 import { L1STD, STE } from "../../hw/smmuv3/spec/ste.ts";
 import { NOWHERE } from "./ground.ts";
 import type { Image } from "./image.ts";
-import type { Random } from "./random.ts";
+import type { Random } from "../random.ts";
 import type { Scene, SceneStream, Visit } from "./scene.ts";
 
 /** What was changed. */
@@ -24,6 +24,8 @@ export interface Mutation {
 
 /** Fields whose every value is worth a try. Those with which a guest ends QEMU are left out: STE.S2AA64, and CD.IPS is limited. */
 const STE_FIELDS = Object.entries(STE).filter(([name]) => name !== "S2AA64");
+/** Those that another stream with the same VMID and tables may have otherwise: what is cached serves both. */
+const UNSHARED_STE_FIELDS = STE_FIELDS.filter(([name]) => !/^(Config|S2(?!VMID|R|S$))/.test(name));
 const CD_FIELDS = Object.entries(CD).filter(([name]) => !name.startsWith("MAIR"));
 
 /** Bits of descriptors that are not part of an address. */
@@ -49,7 +51,10 @@ export function mutate(random: Random, scene: Scene, stream: SceneStream): Mutat
     "l1",
   ]);
   if (kind === "l1") return scene.l1.length > 0 ? mutateL1(random, image, scene.l1) : undefined;
-  if (kind === "ste") return mutateField(random, image, "STE", stream.ste, STE_FIELDS);
+  if (kind === "ste") {
+    const fields = stream.isShared ? UNSHARED_STE_FIELDS : STE_FIELDS;
+    return mutateField(random, image, "STE", stream.ste, fields);
+  }
   if (kind === "cd") {
     return stream.cd === 0 ? undefined : mutateField(random, image, "CD", stream.cd, CD_FIELDS);
   }
@@ -72,7 +77,7 @@ function mutateField(
 ): Mutation {
   // There are few addresses among them, and much hangs on those.
   const addresses = fields.filter(([, field]) => !("shift" in field));
-  const [name, field] = random.of(random.chance(0.15) ? addresses : fields);
+  const [name, field] = random.of(addresses.length > 0 && random.chance(0.15) ? addresses : fields);
   const isAddress = !("shift" in field);
   const value = isAddress
     ? random.of([NOWHERE, NOWHERE + 2 ** 43, 2 ** 46 + 0x4100_0000, 2 ** 50 + 0x4100_0000])

@@ -4,9 +4,9 @@
  */
 import { CD } from "../../hw/smmuv3/spec/cd.ts";
 import { Config, L1STD, STE } from "../../hw/smmuv3/spec/ste.ts";
-import { NOWHERE, PLACE, STREAMS } from "./ground.ts";
+import { NOWHERE, PLACE, STREAMS, WRITERS } from "./ground.ts";
 import { Image } from "./image.ts";
-import type { Random } from "./random.ts";
+import type { Random } from "../random.ts";
 import { firstLevelOf, type Leaf, shiftOf, TableBuilder } from "./table_builder.ts";
 
 /** A page that a stream can be sent to. */
@@ -29,7 +29,7 @@ export interface SceneStream {
   readonly config: number;
   readonly asid: number;
   readonly vmid: number;
-  /** Another stream has the same CD and tables. */
+  /** Another stream has the same CD and tables, and the same visits. */
   readonly isShared: boolean;
   readonly granules: { readonly stage1: number; readonly stage2: number };
   readonly visits: readonly Visit[];
@@ -99,12 +99,14 @@ export function makeScene(random: Random): Scene {
     return leafTable + (streamId & ((1 << split) - 1)) * 64;
   };
   const count = random.between(1, 3);
-  const ids = random.shuffled(STREAMS).slice(0, count);
+  const ids = random.shuffled(STREAMS);
   const streams: SceneStream[] = [];
-  for (const [i, streamId] of ids.entries()) {
-    const ste = steOf(streamId);
+  for (let i = 0; i < count; i++) {
     const [first] = streams;
-    if (first !== undefined && random.chance(0.25)) {
+    const isShared = first !== undefined && random.chance(0.35);
+    const streamId = take(ids, isShared ? !isWriter(first.streamId) : isWriter(ids[0]));
+    const ste = steOf(streamId);
+    if (isShared) {
       for (let at = 0; at < 64; at += 8) image.store(ste + at, image.load(first.ste + at));
       streams[0] = { ...first, isShared: true };
       streams.push({ ...first, streamId, ste, isShared: true });
@@ -114,6 +116,16 @@ export function makeScene(random: Random): Scene {
     }
   }
   return { image, streams, table, l1 };
+}
+
+function isWriter(streamId: number): boolean {
+  return WRITERS.includes(streamId);
+}
+
+/** Takes an id out of `ids`: one of a function that writes, or reads, where there is one left. */
+function take(ids: number[], writes: boolean): number {
+  const at = ids.findIndex((id) => isWriter(id) === writes);
+  return ids.splice(Math.max(at, 0), 1)[0];
 }
 
 function makeStream(

@@ -3,7 +3,7 @@
  * @module
  */
 import { chooseFeatures } from "./choose_features.ts";
-import { Dice } from "./dice.ts";
+import { Random } from "../random.ts";
 import { FuzzedDevice, type MakeDevice, ours } from "./fuzzed_device.ts";
 import { HostileGuest } from "./hostile_guest.ts";
 import { minimiseCase } from "./minimise_case.ts";
@@ -120,19 +120,19 @@ interface Run {
 function playRun(
   { seed, run, steps: count, memory, reach, dearest, make }: Run,
 ): { case: FuzzCase; error?: string } {
-  const dice = new Dice(seed, run);
+  const random = new Random(seed, run);
   const steps: Step[] = [];
   const fuzzCase: FuzzCase = {
-    features: chooseFeatures(dice),
-    log2tlbSets: dice.of([0, 2, 6]),
-    hardware: dice.oneIn(4),
+    features: chooseFeatures(random),
+    log2tlbSets: random.of([0, 2, 6]),
+    hardware: random.oneIn(4),
     steps,
   };
   memory.clear();
   try {
     const device = new FuzzedDevice(fuzzCase, memory, make, reach);
     const guest = new HostileGuest(
-      dice,
+      random,
       fuzzCase.features,
       (offset) => device.read(offset),
       (gpa) => memory.load(gpa),

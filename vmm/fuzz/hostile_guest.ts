@@ -3,7 +3,7 @@
  * @module
  */
 import type { Features } from "../../hw/smmuv3/features.ts";
-import type { Dice } from "./dice.ts";
+import type { Random } from "../random.ts";
 import {
   type HowTransferred,
   MOST_BYTES,
@@ -50,7 +50,7 @@ export type ReadRegister = (offset: number) => number;
 
 /** Thinks of what comes next. */
 export class HostileGuest {
-  readonly #dice: Dice;
+  readonly #random: Random;
   readonly #read: ReadRegister;
   /** Records that were read: what CMD_RESUME answers. */
   readonly #load: (gpa: number) => bigint;
@@ -60,38 +60,40 @@ export class HostileGuest {
 
   /** A guest that sees registers and memory, and knows what the device has. */
   constructor(
-    dice: Dice,
+    random: Random,
     features: Partial<Features>,
     read: ReadRegister,
     load: (gpa: number) => bigint,
   ) {
     this.#features = features;
-    this.#dice = dice;
-    this.#mood = dice.of(MOODS);
+    this.#random = random;
+    this.#mood = random.of(MOODS);
     this.#read = read;
     this.#load = load;
   }
 
   /** Whether it now does what a driver does at first, so that there is something to break. */
   beginsAnew(): boolean {
-    return this.#dice.oneIn(this.#mood === "stalls" ? 1500 : 150);
+    return this.#random.oneIn(this.#mood === "stalls" ? 1500 : 150);
   }
 
   /** What brings the device up, more or less. */
   *begin(): Generator<Step> {
     const { tables, streams, commands, events } = PLACE;
-    const log2size = this.#dice.below(9);
+    const log2size = this.#random.below(9);
     yield register([CR0, 0]);
     yield register([0x64, this.#read(GERROR)]);
-    yield* [[0x28, 0xd75], [0x2c, this.#dice.below(16)], [0x84, 0], [0x80, streams]].map(register);
+    yield* [[0x28, 0xd75], [0x2c, this.#random.below(16)], [0x84, 0], [0x80, streams]].map(
+      register,
+    );
     yield* [[0x88, 6], [0x98, 0], [0x9c, 0]].map(register);
     yield* [[0x94, 0], [0x90, commands | log2size], [0xa4, 0], [0xa0, events | log2size]]
       .map(register);
-    yield* [[0x50, 5], [CR0, this.#dice.of([0xd, 0x1d, 0x1f])]].map(register);
+    yield* [[0x50, 5], [CR0, this.#random.of([0xd, 0x1d, 0x1f])]].map(register);
     const stores: Store[] = [];
     for (let page = 0; page < PAGES; page++) {
       for (let index = 0; index < 8; index++) {
-        const target = tables + this.#dice.below(PAGES) * PAGE;
+        const target = tables + this.#random.below(PAGES) * PAGE;
         stores.push(store(tables + page * PAGE + index * 8, BigInt(target) | 0x4f3n));
       }
     }
@@ -102,44 +104,44 @@ export class HostileGuest {
 
   /** The next thing. */
   next(): Step {
-    const dice = this.#dice;
-    const kind = dice.below(100);
+    const random = this.#random;
+    const kind = random.below(100);
     if (this.#mood === "translations" && kind < 70) return this.#transfer();
     if (this.#mood === "commands" && kind < 70) {
-      return dice.oneIn(4)
+      return random.oneIn(4)
         ? this.#commandMemory()
-        : dice.oneIn(2)
+        : random.oneIn(2)
         ? this.#ring()
         : this.#acknowledge();
     }
     // Nobody reads what is told, so that the queue is full.
-    if (this.#mood === "stalls" && !dice.oneIn(8)) return this.#transfer();
+    if (this.#mood === "stalls" && !random.oneIn(8)) return this.#transfer();
     if (this.#mood === "stalls" && kind < 6) return this.#ring();
     if (kind < 6) return this.#register();
     if (kind < 8) return this.#noise();
-    if (kind < 13) return this.#configuration(dice.of(STREAMS));
+    if (kind < 13) return this.#configuration(random.of(STREAMS));
     if (kind < 22) return { do: "store", stores: this.#descriptors() };
     if (kind < 26) return this.#commandMemory();
     if (kind < 38) return this.#ring();
     if (kind < 48) return this.#acknowledge();
-    if (dice.oneIn(400)) return { do: dice.of(["reset", "restore", "restore"]) };
+    if (random.oneIn(400)) return { do: random.of(["reset", "restore", "restore"]) };
     return this.#transfer();
   }
 
   /** A number that might mean something. */
   #word(): number {
-    const dice = this.#dice;
-    switch (dice.below(5)) {
+    const random = this.#random;
+    switch (random.below(5)) {
       case 0:
-        return dice.word();
+        return random.word();
       case 1:
-        return dice.below(64);
+        return random.below(64);
       case 2:
         return 0xffff_ffff;
       case 3:
-        return (1 << dice.below(32)) >>> 0;
+        return (1 << random.below(32)) >>> 0;
       default:
-        return (dice.of(PLACES) | dice.below(32)) >>> 0;
+        return (random.of(PLACES) | random.below(32)) >>> 0;
     }
   }
 
@@ -148,21 +150,21 @@ export class HostileGuest {
   }
 
   #register(): Step {
-    const dice = this.#dice;
+    const random = this.#random;
     // Mostly it stays enabled, or nothing interesting happens.
-    if (dice.oneIn(2)) return register([CR0, dice.of([0xd, 0x1d, 0x1f])]);
-    const offset = dice.oneIn(10) ? dice.below(0x8000) * 4 : dice.of(REGISTERS);
-    const size = dice.oneIn(4) ? 2 : 1;
+    if (random.oneIn(2)) return register([CR0, random.of([0xd, 0x1d, 0x1f])]);
+    const offset = random.oneIn(10) ? random.below(0x8000) * 4 : random.of(REGISTERS);
+    const size = random.oneIn(4) ? 2 : 1;
     const words = Array.from({ length: size }, () => this.#word());
     return { do: "write", offset: size === 2 ? offset & ~7 : offset, words };
   }
 
   #noise(): Step {
-    const dice = this.#dice;
-    const place = dice.of([...PLACES.slice(1, 7), PLACE.high]);
+    const random = this.#random;
+    const place = random.of([...PLACES.slice(1, 7), PLACE.high]);
     const stores: Store[] = [];
     for (let i = 0; i < 6; i++) {
-      stores.push(store(place + dice.below(512) * 8, this.#quad()));
+      stores.push(store(place + random.below(512) * 8, this.#quad()));
     }
     return { do: "store", stores };
   }
@@ -173,58 +175,59 @@ export class HostileGuest {
 
   /** A table or leaf: at any of some places, of a table that may be any level's. */
   #descriptor(tables: number): Store {
-    const dice = this.#dice;
-    const page = dice.below(PAGES);
-    const target = dice.oneIn(6)
-      ? dice.of([PLACE.data, PLACE.rom, PLACE.high])
-      : tables + dice.below(PAGES) * PAGE;
-    let value = BigInt(target) | 0x4f3n | (BigInt(dice.word() & 0x3) << 2n);
-    if (dice.oneIn(6)) value &= ~0x400n; // AF
-    if (dice.oneIn(2)) value ^= 0x80n; // read-only, or writable at stage 2
-    if (dice.oneIn(3)) value |= 1n << 51n; // DBM
-    if (dice.oneIn(2)) value |= 0x800n; // nG
-    if (dice.oneIn(40)) value ^= 1n << BigInt(dice.below(64));
-    if (dice.oneIn(30)) value &= ~2n; // a block
+    const random = this.#random;
+    const page = random.below(PAGES);
+    const target = random.oneIn(6)
+      ? random.of([PLACE.data, PLACE.rom, PLACE.high])
+      : tables + random.below(PAGES) * PAGE;
+    let value = BigInt(target) | 0x4f3n | (BigInt(random.word() & 0x3) << 2n);
+    if (random.oneIn(6)) value &= ~0x400n; // AF
+    if (random.oneIn(2)) value ^= 0x80n; // read-only, or writable at stage 2
+    if (random.oneIn(3)) value |= 1n << 51n; // DBM
+    if (random.oneIn(2)) value |= 0x800n; // nG
+    if (random.oneIn(40)) value ^= 1n << BigInt(random.below(64));
+    if (random.oneIn(30)) value &= ~2n; // a block
     // The first entries are those that small addresses use.
-    const index = dice.oneIn(3) ? dice.below(0x2000) : dice.below(8);
+    const index = random.oneIn(3) ? random.below(0x2000) : random.below(8);
     return store(tables + page * PAGE + index * 8, value);
   }
 
   /** An STE and its CDs. */
   #configuration(streamId: number): Step {
-    const dice = this.#dice;
+    const random = this.#random;
     const { ssidSize = 0, stage2 = false } = this.#features;
-    const table = (): bigint => BigInt(PLACE.tables + dice.below(PAGES) * PAGE);
-    const isStalling = this.#mood === "stalls" && !dice.oneIn(8);
+    const table = (): bigint => BigInt(PLACE.tables + random.below(PAGES) * PAGE);
+    const isStalling = this.#mood === "stalls" && !random.oneIn(8);
     const log2count = isStalling
       ? 0
-      : dice.of([0, 0, Math.min(2, ssidSize), Math.min(7, ssidSize), ssidSize]);
-    const format = stage2 ? dice.of([0, 0, 1, 2]) : 0;
-    const cd = PLACE.contexts + dice.below(8) * 0x1000;
+      : random.of([0, 0, Math.min(2, ssidSize), Math.min(7, ssidSize), ssidSize]);
+    const format = stage2 ? random.of([0, 0, 1, 2]) : 0;
+    const cd = PLACE.contexts + random.below(8) * 0x1000;
     const config = isStalling
       ? 0b1011
       : stage2
-      ? dice.of([0b1011, 0b1011, 0b1111, 0b1111, 0b1101, 0b1001, 0b0001])
-      : dice.of([0b1011, 0b1011, 0b1011, 0b1001, 0b0001]);
+      ? random.of([0b1011, 0b1011, 0b1111, 0b1111, 0b1101, 0b1001, 0b0001])
+      : random.of([0b1011, 0b1011, 0b1011, 0b1001, 0b0001]);
     const ste = [
       BigInt(config | format << 4 | cd) | (BigInt(log2count) << 59n),
       // S1DSS, MEV, EATS; now and then EATS and STRW that cannot be
       BigInt(
-        dice.below(4) | dice.below(2) << 19 | dice.of(config === NESTED ? [0, 1, 2] : [0, 1]) << 28,
+        random.below(4) | random.below(2) << 19 |
+          random.of(config === NESTED ? [0, 1, 2] : [0, 1]) << 28,
       ) |
-      (dice.oneIn(8) ? this.#quad() & 0xf000_0000n : 0n),
+      (random.oneIn(8) ? this.#quad() & 0xf000_0000n : 0n),
       this.#stage2(),
       table(),
     ];
     const words = this.#context(table);
     if (isStalling) return { do: "store", stores: this.#streamStores(streamId, ste, cd, words) };
-    if (dice.oneIn(8)) ste[dice.below(4)] ^= 1n << BigInt(dice.below(64));
-    if (dice.oneIn(8)) words[dice.below(3)] ^= 1n << BigInt(dice.below(64));
+    if (random.oneIn(8)) ste[random.below(4)] ^= 1n << BigInt(random.below(64));
+    if (random.oneIn(8)) words[random.below(3)] ^= 1n << BigInt(random.below(64));
     // In a table of two levels the first entry leads to the CDs of another page.
     const isTwoLevel = format !== 0 && log2count !== 0;
-    const at = isTwoLevel ? PLACE.contexts + 0x8000 + dice.below(2) * 0x1000 : cd;
+    const at = isTwoLevel ? PLACE.contexts + 0x8000 + random.below(2) * 0x1000 : cd;
     const stores = this.#streamStores(streamId, ste, at, words);
-    if (isTwoLevel) stores.push(store(cd, BigInt(at) | (dice.oneIn(8) ? 0n : 1n)));
+    if (isTwoLevel) stores.push(store(cd, BigInt(at) | (random.oneIn(8) ? 0n : 1n)));
     return { do: "store", stores };
   }
 
@@ -238,48 +241,49 @@ export class HostileGuest {
 
   /** The third quad of an STE: VMID, a shape of tables that goes together, and what faults do. */
   #stage2(): bigint {
-    const dice = this.#dice;
-    const [t0sz, sl0, tg] = dice.of([[16, 2, 0], [20, 2, 0], [25, 1, 0], [20, 2, 1], [28, 1, 2]]);
+    const random = this.#random;
+    const [t0sz, sl0, tg] = random.of([[16, 2, 0], [20, 2, 0], [25, 1, 0], [20, 2, 1], [28, 1, 2]]);
     // S2AFFD, S2PTW; S2HA with and without S2HD; S2S where it may be; S2R
-    const updates = dice.of([0, 0, 8, 0xc]);
+    const updates = random.of([0, 0, 8, 0xc]);
     const stalls = this.#stalls() ? 1 << 4 : 0;
-    const rules = dice.below(2) | (dice.oneIn(6) ? 2 : 0) | updates | stalls | dice.below(2) << 5;
-    const size = dice.oneIn(3) ? dice.below(8) : 5;
-    return BigInt(dice.below(4)) | (BigInt(t0sz) << 32n) | (BigInt(sl0) << 38n) |
+    const rules = random.below(2) | (random.oneIn(6) ? 2 : 0) | updates | stalls |
+      random.below(2) << 5;
+    const size = random.oneIn(3) ? random.below(8) : 5;
+    return BigInt(random.below(4)) | (BigInt(t0sz) << 32n) | (BigInt(sl0) << 38n) |
       (BigInt(tg) << 46n) | (BigInt(size) << 48n) | (1n << 51n) | (BigInt(rules) << 53n);
   }
 
   /** Whether faults of some configuration stall, where they may. */
   #stalls(): boolean {
     const { stallModel = 1 } = this.#features;
-    return stallModel === 0 && (this.#mood === "stalls" || this.#dice.oneIn(2));
+    return stallModel === 0 && (this.#mood === "stalls" || this.#random.oneIn(2));
   }
 
   /** A CD's first quads. */
   #context(table: () => bigint): bigint[] {
-    const dice = this.#dice;
+    const random = this.#random;
     const { httu = 0, stage2 = false } = this.#features;
     const [tsz, tg0, tg1] = stage2
-      ? dice.of([[16, 0, 2], [16, 0, 2], [25, 2, 1], [17, 1, 3], [12, 1, 3]])
+      ? random.of([[16, 0, 2], [16, 0, 2], [25, 2, 1], [17, 1, 3], [12, 1, 3]])
       : [16, 0, 2];
-    const updates = httu === 0 ? 0 : dice.of([0, 0x800, 0xc00]);
+    const updates = httu === 0 ? 0 : random.of([0, 0x800, 0xc00]);
     // A, R; S where it may be
-    const faults = dice.of([3, 3, 3, 1, 2, 0]) << 13 | (this.#stalls() ? 1 << 12 : 0);
+    const faults = random.of([3, 3, 3, 1, 2, 0]) << 13 | (this.#stalls() ? 1 << 12 : 0);
     // AFFD, WXN, TBI, PAN
-    const high = 0x200 | updates | faults | (dice.word() & dice.word() & 0x1d8) |
-      (dice.oneIn(4) ? dice.below(8) : 5);
-    const low = tsz | tg0 << 6 | tsz << 16 | tg1 << 22 | dice.below(2) << 30 | 1 << 31;
+    const high = 0x200 | updates | faults | (random.word() & random.word() & 0x1d8) |
+      (random.oneIn(4) ? random.below(8) : 5);
+    const low = tsz | tg0 << 6 | tsz << 16 | tg1 << 22 | random.below(2) << 30 | 1 << 31;
     return [
-      BigInt(low >>> 0) | (BigInt(high) << 32n) | (BigInt(dice.below(4)) << 48n),
-      table() | (BigInt(dice.below(2)) << 1n),
+      BigInt(low >>> 0) | (BigInt(high) << 32n) | (BigInt(random.below(4)) << 48n),
+      table() | (BigInt(random.below(2)) << 1n),
       table(),
     ];
   }
 
   #commandMemory(): Step {
-    const dice = this.#dice;
+    const random = this.#random;
     const stores: Store[] = [];
-    const first = dice.below(1 << dice.below(9));
+    const first = random.below(1 << random.below(9));
     for (let i = 0; i < 16; i++) {
       const gpa = PLACE.commands + (first + i) * 16;
       const [w0, w1] = this.#command();
@@ -289,26 +293,26 @@ export class HostileGuest {
   }
 
   #command(): [bigint, bigint] {
-    const dice = this.#dice;
-    const opcode = this.#mood === "stalls" && !dice.oneIn(6)
-      ? dice.of([0x44, 0x44, 0x45])
-      : dice.oneIn(40)
-      ? dice.below(256)
-      : dice.of(OPCODES);
-    const stream = BigInt(dice.of(STREAMS)) << 32n;
-    const tags = (BigInt(dice.below(4)) << 48n) | (BigInt(dice.below(4)) << 32n);
+    const random = this.#random;
+    const opcode = this.#mood === "stalls" && !random.oneIn(6)
+      ? random.of([0x44, 0x44, 0x45])
+      : random.oneIn(40)
+      ? random.below(256)
+      : random.of(OPCODES);
+    const stream = BigInt(random.of(STREAMS)) << 32n;
+    const tags = (BigInt(random.below(4)) << 48n) | (BigInt(random.below(4)) << 32n);
     let w0 = BigInt(opcode);
     if (opcode >= 0x10 && opcode < 0x40) w0 |= tags;
-    else if (opcode !== 0x46) w0 |= stream | (BigInt(dice.below(4)) << 12n);
-    else w0 |= (BigInt(dice.below(dice.oneIn(8) ? 4 : 3)) << 12n) | (0x77n << 32n);
+    else if (opcode !== 0x46) w0 |= stream | (BigInt(random.below(4)) << 12n);
+    else w0 |= (BigInt(random.below(random.oneIn(8) ? 4 : 3)) << 12n) | (0x77n << 32n);
     if (opcode === 0x44) {
       // An answer to some record that was once there.
-      const at = PLACE.events + dice.below(8) * 32;
+      const at = PLACE.events + random.below(8) * 32;
       const [q0, q1] = [this.#load(at), this.#load(at + 8)];
-      return [0x44n | (q0 >> 32n << 32n) | (BigInt(dice.below(4)) << 12n), q1 & 0xffffn];
+      return [0x44n | (q0 >> 32n << 32n) | (BigInt(random.below(4)) << 12n), q1 & 0xffffn];
     }
-    if (dice.oneIn(12)) w0 ^= 1n << BigInt(dice.below(64));
-    const w1 = dice.of([
+    if (random.oneIn(12)) w0 ^= 1n << BigInt(random.below(64));
+    const w1 = random.of([
       0n,
       1n,
       31n,
@@ -321,46 +325,46 @@ export class HostileGuest {
 
   /** CMDQ_PROD: all, some, or something else. */
   #ring(): Step {
-    const dice = this.#dice;
+    const random = this.#random;
     const cons = this.#read(0x9c) & 0xf_ffff;
-    if (dice.oneIn(8)) return register([0x98, dice.word()]);
+    if (random.oneIn(8)) return register([0x98, random.word()]);
     const log2size = Math.min(this.#read(0x90) & 31, this.#features.log2CommandQueue ?? 0);
-    return register([0x98, cons + (dice.oneIn(4) ? 1 << log2size : 1 + dice.below(14))]);
+    return register([0x98, cons + (random.oneIn(4) ? 1 << log2size : 1 + random.below(14))]);
   }
 
   #acknowledge(): Step {
-    const dice = this.#dice;
-    switch (dice.below(3)) {
+    const random = this.#random;
+    switch (random.below(3)) {
       case 0:
         return register([0x64, this.#read(GERROR)]);
       case 1:
         return register([0x1_00ac, this.#read(EVENTQ_PROD)]);
       default:
-        return register([0x1_00ac, dice.oneIn(4) ? dice.word() : this.#read(0x1_00ac) + 1]);
+        return register([0x1_00ac, random.oneIn(4) ? random.word() : this.#read(0x1_00ac) + 1]);
     }
   }
 
   #transfer(): Step {
-    const dice = this.#dice;
-    const how = dice.of<HowTransferred>(
-      this.#mood === "stalls" ? WAITING : dice.oneIn(5) ? TRANSLATING : ORDINARY,
+    const random = this.#random;
+    const how = random.of<HowTransferred>(
+      this.#mood === "stalls" ? WAITING : random.oneIn(5) ? TRANSLATING : ORDINARY,
     );
     const most = how.startsWith("stallable") ? MOST_STALLED_BYTES : MOST_BYTES;
     const step: Step = {
       do: "transfer",
       how,
-      streamId: dice.oneIn(16) ? this.#word() : dice.of(STREAMS),
-      substreamId: this.#mood !== "stalls" && dice.oneIn(5)
-        ? dice.of([0, 0, 1, 1, 2, 64, 0xf_ffff])
+      streamId: random.oneIn(16) ? this.#word() : random.of(STREAMS),
+      substreamId: this.#mood !== "stalls" && random.oneIn(5)
+        ? random.of([0, 0, 1, 1, 2, 64, 0xf_ffff])
         : -1,
-      lo: dice.oneIn(12)
-        ? dice.word()
-        : dice.below(8) * 0x1000 + dice.below(2) * dice.below(0x1000),
-      hi: dice.oneIn(12) ? this.#word() : 0,
-      sizeBytes: dice.oneIn(3) ? dice.below(most) : dice.below(64),
+      lo: random.oneIn(12)
+        ? random.word()
+        : random.below(8) * 0x1000 + random.below(2) * random.below(0x1000),
+      hi: random.oneIn(12) ? this.#word() : 0,
+      sizeBytes: random.oneIn(3) ? random.below(most) : random.below(64),
     };
-    if (!dice.oneIn(6)) return step;
-    return { ...step, race: { after: dice.below(12), stores: [this.#descriptor(PLACE.tables)] } };
+    if (!random.oneIn(6)) return step;
+    return { ...step, race: { after: random.below(12), stores: [this.#descriptor(PLACE.tables)] } };
   }
 }
 

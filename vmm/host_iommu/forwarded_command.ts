@@ -29,7 +29,9 @@ interface Form {
 
 /** The forms of all commands that are passed on, for a device of some features. */
 export class ForwardedCommands {
-  readonly #forms: ReadonlyMap<number, Form>;
+  /** By opcode. */
+  readonly #forms: readonly (Form | undefined)[];
+  readonly #command = new Uint32Array(COMMAND_WORDS);
 
   /** For a guest that was offered `features`. */
   constructor({ asid16, ssidSize, rangeInvalidation }: Features) {
@@ -46,7 +48,7 @@ export class ForwardedCommands {
       opcode: OP.CMD_TLBI_NH_VAA,
       mask: [OPCODE | range, 0, VA_LEAF | level, ~0],
     };
-    this.#forms = new Map<number, Form>([
+    const forms = new Map<number, Form>([
       [OP.CMD_CFGI_CD, { opcode: OP.CMD_CFGI_CD, mask: [OPCODE | substream, ~0, 1, 0] }],
       [OP.CMD_CFGI_CD_ALL, { opcode: OP.CMD_CFGI_CD_ALL, mask: [OPCODE, ~0, 0, 0] }],
       [OP.CMD_TLBI_NSNH_ALL, { opcode: OP.CMD_TLBI_NSNH_ALL, mask: [OPCODE, 0, 0, 0] }],
@@ -64,16 +66,18 @@ export class ForwardedCommands {
         mask: [OPCODE | (ssidSize > 0 ? SUBSTREAM | SSV_GLOBAL : 0), ~0, 0xffff_f03f, ~0],
       }],
     ]);
+    this.#forms = Array.from({ length: OPCODE + 1 }, (_, opcode) => forms.get(opcode));
   }
 
   /** Writes the command at word `from` of `commands` to word `to` of `entries` as Linux takes it; false when it is none. */
   translate(commands: Uint32Array, from: number, entries: Uint32Array, to: number): boolean {
-    const form = this.#forms.get(commands[from] & OPCODE);
+    const form = this.#forms[commands[from] & OPCODE];
     if (form === undefined) return false;
-    for (let i = 0; i < COMMAND_WORDS; i++) entries[to + i] = commands[from + i] & form.mask[i];
-    const entry = entries.subarray(to, to + COMMAND_WORDS);
-    set(entry, CMD.Opcode, form.opcode);
-    if (form.mask[2] & TTL_TG) unreserve(entry);
+    const command = this.#command;
+    for (let i = 0; i < COMMAND_WORDS; i++) command[i] = commands[from + i] & form.mask[i];
+    set(command, CMD.Opcode, form.opcode);
+    if (form.mask[2] & TTL_TG) unreserve(command);
+    for (let i = 0; i < COMMAND_WORDS; i++) entries[to + i] = command[i];
     return true;
   }
 }
@@ -82,7 +86,9 @@ export class ForwardedCommands {
 function unreserve(entry: Uint32Array): void {
   const tg = get(entry, TLBI.TG);
   if (tg === 0) {
-    for (const field of [TLBI.NUM, TLBI.SCALE, TLBI.TTL]) set(entry, field, 0);
+    set(entry, TLBI.NUM, 0);
+    set(entry, TLBI.SCALE, 0);
+    set(entry, TLBI.TTL, 0);
   } else if (tg === TG_16K && get(entry, TLBI.TTL) === 1) {
     set(entry, TLBI.TTL, 0);
   }

@@ -80,6 +80,8 @@ export class NestedHost implements HostIommu, Disposable {
   readonly #streams = new Map<number, Stream>();
   readonly #stack = new DisposableStack();
   #streamIds: readonly number[] = [];
+  /** The device that new tables are made for: any behind this SMMU will do. */
+  #devId: number;
 
   /**
    * All streams abort at first. Throws `SystemError` when hardware cannot do it; nothing is left then.
@@ -90,6 +92,7 @@ export class NestedHost implements HostIommu, Disposable {
     this.#features = features;
     this.#log = log;
     const { devId } = streams[0].device;
+    this.#devId = devId;
     this.stageTwo = stack.use(new StageTwo(iommufd, devId, log, () => this.#abortAll()));
     this.#destroyer = stack.use(new Destroyer(iommufd, log));
     const hwptId = this.stageTwo.id;
@@ -116,7 +119,7 @@ export class NestedHost implements HostIommu, Disposable {
       this.#streams.set(streamId, stream);
     }
     this.#list();
-    this.#tables = stack.use(new NestedTables(iommufd, devId, this.#viommuId, log));
+    this.#tables = stack.use(new NestedTables(iommufd, () => this.#devId, this.#viommuId, log));
     stack.defer(() => this.#detachAll());
     for (const stream of this.#streams.values()) this.#attach(stream, this.#tables.abort);
     this.#invalidator = new Invalidator(iommufd, this.#viommuId, features, repeats);
@@ -177,6 +180,23 @@ export class NestedHost implements HostIommu, Disposable {
     this.#streams.clear();
     for (const [streamId, stream] of names) this.#streams.set(streamId, stream);
     this.#list();
+  }
+
+  /** The host takes a device back, which is closed when this returns; the others go on. Nothing happens to a stream of none. */
+  withdraw(streamId: number): void {
+    const stream = this.#streams.get(streamId);
+    if (stream === undefined) return;
+    this.#detach(stream);
+    this.#destroy(stream.vdeviceId);
+    stream.vdeviceId = NONE;
+    stream.device[Symbol.dispose]();
+    this.#streams.delete(streamId);
+    this.#list();
+    // A table for a device that is gone would be refused, or be one for whatever has its number then.
+    const [other] = this.#streams.values();
+    if (other !== undefined && stream.device.devId === this.#devId) {
+      this.#devId = other.device.devId;
+    }
   }
 
   /** Detaches everything, and destroys what was made. */
@@ -256,16 +276,18 @@ export class NestedHost implements HostIommu, Disposable {
   }
 
   #detachAll(): void {
-    for (const stream of this.#streams.values()) {
-      try {
-        stream.device.detach();
-      } catch (error) {
-        this.#log(`${messageOf(error)}; ${stream.name} is unbound`);
-        stream.device[Symbol.dispose]();
-        stream.vdeviceId = NONE;
-      }
-      this.#leave(stream);
+    for (const stream of this.#streams.values()) this.#detach(stream);
+  }
+
+  #detach(stream: Stream): void {
+    try {
+      stream.device.detach();
+    } catch (error) {
+      this.#log(`${messageOf(error)}; ${stream.name} is unbound`);
+      stream.device[Symbol.dispose]();
+      stream.vdeviceId = NONE;
     }
+    this.#leave(stream);
   }
 
   #abortAll(): void {

@@ -24,14 +24,19 @@ export class NestedTables implements Disposable {
   readonly bypass: Table;
 
   readonly #iommufd: Iommufd;
-  readonly #devId: number;
+  readonly #devId: () => number;
   readonly #viommuId: number;
   readonly #destroyer: Destroyer;
   readonly #tables = new Map<string, Table>();
   readonly #stack = new DisposableStack();
 
-  /** Makes what is always there. Throws `SystemError`, with nothing left. */
-  constructor(iommufd: Iommufd, devId: number, viommuId: number, log: (line: string) => void) {
+  /** Makes what is always there, for the device that `devId` names at the time. Throws `SystemError`, with nothing left. */
+  constructor(
+    iommufd: Iommufd,
+    devId: () => number,
+    viommuId: number,
+    log: (line: string) => void,
+  ) {
     using stack = new DisposableStack();
     this.#iommufd = iommufd;
     this.#devId = devId;
@@ -54,7 +59,7 @@ export class NestedTables implements Disposable {
     if (known !== undefined) return known;
     const id = this.#iommufd.hwptAlloc({
       flags: 0,
-      devId: this.#devId,
+      devId: this.#devId(),
       ptId: this.#viommuId,
       dataType: IOMMU_HWPT_DATA.ARM_SMMUV3,
       data: new Uint8Array(vste.buffer),

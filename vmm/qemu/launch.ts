@@ -85,6 +85,11 @@ export class Machine implements AsyncDisposable {
     return this.#control.streamIdsBehind(slots);
   }
 
+  /** Takes the function behind the root port in `slot` of bus 0 from the guest, which is asked unless `isForced`. */
+  unplug(slot: number, isForced: boolean): Promise<void> {
+    return this.#control.unplug(slot, isForced);
+  }
+
   /** Ends the machine now; the guest is not asked. Safe to repeat, also after the machine has ended by itself. */
   async stop(): Promise<MachineEnd> {
     await end(this.#process, this.#control);

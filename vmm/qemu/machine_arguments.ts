@@ -158,12 +158,18 @@ function endpointArguments({ slot, socketPath, behindPort }: Endpoint): string[]
   const port = `pcie-root-port,id=${id},bus=pcie.0,addr=${
     slot.toString(16)
   },chassis=2,slot=${slot}`;
-  return ["-device", port, "-device", vfioUser(id, 0, socketPath)];
+  return ["-device", port, "-device", vfioUser(id, 0, socketPath, functionId(slot))];
 }
 
-function vfioUser(bus: string, slot: number, path: string): string {
+/** QEMU's name of the function behind the root port in `slot`. */
+export function functionId(slot: number): string {
+  return `function${slot}`;
+}
+
+function vfioUser(bus: string, slot: number, path: string, id?: string): string {
   const addr = slot.toString(16);
-  return JSON.stringify({ driver: "vfio-user-pci", bus, addr, socket: { type: "unix", path } });
+  const socket = { type: "unix", path };
+  return JSON.stringify({ driver: "vfio-user-pci", ...(id ? { id } : {}), bus, addr, socket });
 }
 
 function protectionArguments({ hasSandbox, canExitWithParent }: QemuFeatures): string[] {

@@ -7,7 +7,8 @@ import { type CarriageAddresses, programCarriage } from "./carriage.ts";
 import type { ConnectOptions } from "./line_socket.ts";
 import { Qmp, type QmpEvent } from "./qmp.ts";
 import { Qtest } from "./qtest.ts";
-import { streamIdBehind } from "./root_port.ts";
+import { functionId } from "./machine_arguments.ts";
+import { powerOffSlot, streamIdBehind } from "./root_port.ts";
 
 /** Why a machine ended. */
 export type MachineEnd =
@@ -89,6 +90,16 @@ export class MachineControl {
     const streamIds: number[] = [];
     for (const slot of slots) streamIds.push(await streamIdBehind(this.#qtest, ecam, slot));
     return streamIds;
+  }
+
+  /**
+   * Takes the function behind the root port in `slot` of bus 0 from the guest: asks the guest for it, or has it go at once
+   * when `isForced`. Throws an `EnvironmentError`; it is gone some time later.
+   */
+  async unplug(slot: number, isForced: boolean): Promise<void> {
+    await this.#restarted;
+    if (isForced) await powerOffSlot(this.#qtest, this.#addresses.ecam, slot);
+    else await this.#qmp.execute("device_del", { id: functionId(slot) });
   }
 
   /** Asks QEMU to end, and closes our side. Safe to repeat. */

@@ -9,7 +9,7 @@ import { crc32 } from "node:zlib";
 import type { Features } from "../../hw/smmuv3/features.ts";
 
 /** Version of the format. A reader refuses another major one, and passes over what a newer minor one added. */
-export const VERSION = { major: 1, minor: 3 } as const;
+export const VERSION = { major: 1, minor: 4 } as const;
 
 /** The first line. */
 export interface TraceHeader {
@@ -62,7 +62,23 @@ export type Output =
   /** It pulsed a wire. */
   | readonly ["irq", line: string]
   /** It sent a message to where no RAM is: address, data, whether something took it. */
-  | readonly ["msi", gpa: number, data: number, ok: boolean];
+  | readonly ["msi", gpa: number, data: number, ok: boolean]
+  /** It had an endpoint forget translations, as `EndpointPort` has it, with the address as hexadecimal: whether that answered. */
+  | readonly [
+    "invalidate",
+    streamId: number,
+    substreamId: number,
+    everySubstream: boolean,
+    iova: string,
+    log2pages: number,
+    ok: boolean,
+  ]
+  /** It answered a group of page requests, as `EndpointPort` has it. */
+  | readonly ["respond", streamId: number, substreamId: number, group: number, response: number]
+  /** It ended a transaction that could wait: its number, whether it was done. */
+  | readonly ["end", transaction: number, ok: boolean]
+  /** An endpoint asked for something while it was told what precedes this; what came of it follows. */
+  | readonly ["asked", operation: Asked];
 
 /**
  * A call of iommufd: the ioctl's name, or `read` or `write` of a queue; its arguments, the error number or 0, the result.
@@ -95,6 +111,60 @@ export interface Effects {
   readonly calls?: readonly IommufdCall[];
 }
 
+/** Who asks, and of which address. */
+interface Asking {
+  readonly stream: number;
+  readonly substream?: number;
+  readonly iova: string;
+}
+
+/** What endpoints ask for. */
+export type Asked =
+  & Asking
+  & (
+    | {
+      readonly op:
+        | "dma-read"
+        | "dma-write"
+        /** The same by an address that was translated already. */
+        | "translated-read"
+        | "translated-write";
+      readonly size: number;
+      readonly ok: boolean;
+      /** What was to be written, or what the endpoint had in its buffer afterwards, as base64; only on demand. */
+      readonly payload?: string;
+    }
+    | {
+      readonly op: "dma-message" | "translated-message";
+      readonly data: number;
+      readonly ok: boolean;
+    }
+    /** A transaction that may wait for its end, which is an output with its number. */
+    | {
+      readonly op: "stallable-read" | "stallable-write";
+      readonly size: number;
+      readonly transaction: number;
+    }
+    | {
+      readonly op: "translation-request";
+      /** Some of `wxp`: to write, to execute, privileged. */
+      readonly asks?: string;
+      /** One of `CompletionStatus`; only with success there is more. */
+      readonly status: number;
+      readonly page?: number;
+      readonly log2size?: number;
+      /** Some of `rwxp`. */
+      readonly grants?: string;
+    }
+    | {
+      readonly op: "page-request";
+      /** Some of `rwxp`. */
+      readonly asks?: string;
+      readonly group: number;
+      readonly last: boolean;
+    }
+  );
+
 /** An operation at the doors. */
 export type Operation =
   & {
@@ -103,6 +173,7 @@ export type Operation =
   }
   & Effects
   & (
+    | Asked
     | { readonly op: "write"; readonly at: number; readonly bytes: string }
     | { readonly op: "read"; readonly at: number; readonly bytes: string }
     | { readonly op: "reset" }
@@ -125,25 +196,9 @@ export type Operation =
       readonly op: "stream-move";
       readonly moves: readonly (readonly [from: number, to: number])[];
     }
+    /** The host has taken the device of a stream back. */
+    | { readonly op: "stream-gone"; readonly gone: number }
     | { readonly op: "ram-unmap"; readonly gpa: number; readonly size: number }
-    | {
-      readonly op: "dma-read" | "dma-write";
-      readonly stream: number;
-      readonly substream?: number;
-      readonly iova: string;
-      readonly size: number;
-      readonly ok: boolean;
-      /** What was to be written, or what the endpoint had in its buffer afterwards, as base64; only on demand. */
-      readonly payload?: string;
-    }
-    | {
-      readonly op: "dma-message";
-      readonly stream: number;
-      readonly substream?: number;
-      readonly iova: string;
-      readonly data: number;
-      readonly ok: boolean;
-    }
   );
 
 /** The last line of a recording that was ended properly. */

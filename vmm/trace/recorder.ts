@@ -4,12 +4,21 @@
  * @module
  */
 import { crc32 } from "node:zlib";
-import type { DmaPort, IrqLine, MmioDevice, MsiPort, Requester } from "../../hw/device.ts";
+import type { AtsPort } from "../../hw/ats_port.ts";
+import type { DmaPort, IrqLine, MmioDevice, MsiPort, StallableDmaPort } from "../../hw/device.ts";
 import type { Entry, GuestMemory } from "../../hw/guest_memory.ts";
+import type { EndpointPort } from "../../hw/smmuv3/endpoint_port.ts";
 import { statusOf } from "../../uapi/stat.ts";
 import type { RamMirror } from "../guest_ram_map.ts";
 import type { StreamMove } from "../host_iommu/nested.ts";
 import type { IommufdObserver } from "../iommufd/observed.ts";
+import {
+  recordedAts,
+  recordedEndpoints,
+  recordedStalls,
+  type Scribe,
+  who,
+} from "./endpoint_doors.ts";
 import { hashAddress, LineWriter, toHex, type TraceHeader } from "./format.ts";
 import { iommufdCall } from "./iommufd_call.ts";
 import { KnownMemory } from "./known_memory.ts";
@@ -42,6 +51,22 @@ export class Recorder {
   #path = 0;
   /** Files of guest RAM, by what tells them apart; a trace names them by number. */
   readonly #files: string[] = [];
+  /** Where the outputs of each operation that is under way begin: an endpoint may ask while it is told. */
+  readonly #marks: number[] = [];
+  readonly #scribe = {
+    operation: <T>(act: () => T, fields: (result: T) => string, payload?: Uint8Array): T => {
+      this.#begin();
+      const result = act();
+      this.#finish(fields(result), payload);
+      return result;
+    },
+    told: <T>(act: () => T, elements: (result: T) => string): T => {
+      const at = this.#out.length;
+      const result = act();
+      this.#insert(at, elements(result));
+      return result;
+    },
+  } satisfies Scribe;
 
   /** Begins with the header; `now` gives the seconds since the recording began. */
   constructor(header: TraceHeader, sink: LineSink, now: () => number) {
@@ -177,6 +202,15 @@ export class Recorder {
     };
   }
 
+  /** Takes the device of a stream from hardware. */
+  gone(inner: (streamId: number) => void): (streamId: number) => void {
+    return (streamId) => {
+      this.#begin();
+      inner(streamId);
+      this.#finish(`"op":"stream-gone","gone":${streamId}`);
+    };
+  }
+
   /** Hardware that sees guest RAM. */
   ram(inner: RamMirror): RamMirror {
     return {
@@ -204,33 +238,45 @@ export class Recorder {
 
   /** An endpoint's way to memory. */
   dma(inner: DmaPort): DmaPort {
+    return this.#transactions("dma", inner);
+  }
+
+  /** An endpoint's way to translations, and by them to memory. */
+  ats(inner: AtsPort): AtsPort {
+    return recordedAts(this.#scribe, inner, this.#transactions("translated", inner.translated));
+  }
+
+  /** The way to memory of endpoints that can wait; one for all of them, as it numbers what passes. */
+  stallable(inner: StallableDmaPort): StallableDmaPort {
+    return recordedStalls(this.#scribe, inner);
+  }
+
+  /** What endpoints are told. */
+  endpoints(inner: EndpointPort): EndpointPort {
+    return recordedEndpoints(this.#scribe, inner);
+  }
+
+  #transactions(kind: "dma" | "translated", inner: DmaPort): DmaPort {
+    const { operation } = this.#scribe;
     return {
-      read: (requester, lo, hi, into) => {
-        this.#begin();
-        const ok = inner.read(requester, lo, hi, into);
-        this.#finish(
-          `"op":"dma-read",${who(requester, lo, hi)},"size":${into.length},"ok":${ok}`,
+      read: (requester, lo, hi, into) =>
+        operation(
+          () => inner.read(requester, lo, hi, into),
+          (ok) => `"op":"${kind}-read",${who(requester, lo, hi)},"size":${into.length},"ok":${ok}`,
           into,
-        );
-        return ok;
-      },
-      write: (requester, lo, hi, from) => {
-        this.#begin();
-        const ok = inner.write(requester, lo, hi, from);
-        this.#finish(
-          `"op":"dma-write",${who(requester, lo, hi)},"size":${from.length},"ok":${ok}`,
+        ),
+      write: (requester, lo, hi, from) =>
+        operation(
+          () => inner.write(requester, lo, hi, from),
+          (ok) => `"op":"${kind}-write",${who(requester, lo, hi)},"size":${from.length},"ok":${ok}`,
           from,
-        );
-        return ok;
-      },
-      message: (requester, lo, hi, data) => {
-        this.#begin();
-        const ok = inner.message(requester, lo, hi, data);
-        this.#finish(
-          `"op":"dma-message",${who(requester, lo, hi)},"data":${data >>> 0},"ok":${ok}`,
-        );
-        return ok;
-      },
+        ),
+      message: (requester, lo, hi, data) =>
+        operation(
+          () => inner.message(requester, lo, hi, data),
+          (ok) =>
+            `"op":"${kind}-message",${who(requester, lo, hi)},"data":${data >>> 0},"ok":${ok}`,
+        ),
     };
   }
 
@@ -241,14 +287,19 @@ export class Recorder {
   }
 
   #begin(): void {
-    this.#began = this.#now();
+    if (this.#marks.length === 0) this.#began = this.#now();
+    this.#marks.push(this.#out.length);
   }
 
+  /** What an endpoint asks in the course of an operation is among its outputs, where it was asked. */
   #finish(body: string, payload?: Uint8Array): void {
-    let text = `{"t":${Math.round(this.#began * 1e6) / 1e6},${body}`;
+    const at = this.#marks.pop()!;
+    let fields = body;
     if (this.#hasPayload && payload !== undefined && payload.length <= MOST_PAYLOAD_BYTES) {
-      text += `,"payload":"${payload.toBase64()}"`;
+      fields += `,"payload":"${payload.toBase64()}"`;
     }
+    if (this.#marks.length > 0) return this.#insert(at, `"asked",{${fields}}`);
+    let text = `{"t":${Math.round(this.#began * 1e6) / 1e6},${fields}`;
     if (this.#mem !== "") text += `,"mem":[${this.#mem.slice(1)}]`;
     if (this.#fetches > 0) text += `,"fetches":${this.#fetches},"path":${this.#path}`;
     if (this.#out !== "") text += `,"out":[${this.#out.slice(1)}]`;
@@ -260,6 +311,10 @@ export class Recorder {
     this.#calls = "";
     this.#fetches = 0;
     this.#path = 0;
+  }
+
+  #insert(at: number, elements: string): void {
+    this.#out = `${this.#out.slice(0, at)},[${elements}]${this.#out.slice(at)}`;
   }
 
   #fetched(gpa: number, { words, bytes }: Entry, ok: boolean): void {
@@ -278,13 +333,4 @@ export class Recorder {
     known.learnAll(gpa, words);
     this.#mem += `,[${fetch},${gpa},"${toHex(bytes)}"]`;
   }
-}
-
-/** Fields of a transaction. */
-function who({ streamId, substreamId }: Requester, lo: number, hi: number): string {
-  const iova = hi === 0
-    ? lo.toString(16)
-    : hi.toString(16) + (lo + 0x1_0000_0000).toString(16).slice(1);
-  const substream = substreamId < 0 ? "" : `"substream":${substreamId},`;
-  return `"stream":${streamId},${substream}"iova":"0x${iova}"`;
 }

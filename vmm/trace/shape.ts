@@ -2,6 +2,7 @@
  * What lines of a trace must look like: types and ranges of all fields, so that nobody behind has to ask.
  * @module
  */
+import { CompletionStatus } from "../../hw/ats_port.ts";
 import { DEFAULT_FEATURES, type Features, features } from "../../hw/smmuv3/features.ts";
 import { Exchange } from "../../hw/guest_memory.ts";
 import { type TraceHeader, VERSION } from "./format.ts";
@@ -18,12 +19,17 @@ const IDR_COUNT = 8;
 const MOST_STREAMS = 4096;
 /** An event record has 32 bytes. */
 const EVENT_DIGITS = 64;
+const MOST_SUBSTREAM = 0xf_ffff;
+/** PRGIndex has 9 bits, a completion status 3. */
+const MOST_GROUP = 511;
+const MOST_STATUS = 7;
 
 /** What recordings before version 1.2 do not name, and had. */
 const UNNAMED: Partial<Features> = { stage1: true, granule4K: true, stallModel: 1 };
 
 const HEX = /^[0-9a-f]+$/;
 const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
+const LETTERS = /^r?w?x?p?$/;
 const IOVA = /^0x[0-9a-f]{1,16}$/;
 
 function isCount(value: unknown, most: number = Number.MAX_SAFE_INTEGER): boolean {
@@ -45,12 +51,14 @@ type Checker = (operation: Fields) => string | undefined;
 const access: Checker = ({ at, bytes }) =>
   !isCount(at) ? "at" : !isHex(bytes, 2) ? "bytes" : undefined;
 
-const requester: Checker = ({ stream, substream, iova, ok }) => {
+const asking: Checker = ({ stream, substream, iova }) => {
   if (!isCount(stream, 0xffff_ffff)) return "stream";
-  if (substream !== undefined && !isCount(substream, 0xf_ffff)) return "substream";
-  if (!isText(iova, IOVA)) return "iova";
-  return typeof ok === "boolean" ? undefined : "ok";
+  if (substream !== undefined && !isCount(substream, MOST_SUBSTREAM)) return "substream";
+  return isText(iova, IOVA) ? undefined : "iova";
 };
+
+const requester: Checker = (operation) =>
+  asking(operation) ?? (typeof operation["ok"] === "boolean" ? undefined : "ok");
 
 const transfer: Checker = (operation) => {
   const { size, payload } = operation;
@@ -60,6 +68,45 @@ const transfer: Checker = (operation) => {
     if (!isText(payload, BASE64) || (payload as string).length !== letters) return "payload";
   }
   return requester(operation);
+};
+
+const message: Checker = (operation) =>
+  isCount(operation["data"], 0xffff_ffff) ? requester(operation) : "data";
+
+const stallable: Checker = (operation) => {
+  if (!isCount(operation["size"], MOST_DMA_BYTES)) return "size";
+  return isCount(operation["transaction"]) ? asking(operation) : "transaction";
+};
+
+const translation: Checker = (operation) => {
+  const { asks, status, page, log2size, grants } = operation;
+  if (asks !== undefined && !isText(asks, LETTERS)) return "asks";
+  if (!isCount(status, MOST_STATUS)) return "status";
+  if (grants !== undefined && !isText(grants, LETTERS)) return "grants";
+  if (status === CompletionStatus.Success && !isCount(page)) return "page";
+  if (status === CompletionStatus.Success && !isCount(log2size, 64)) return "log2size";
+  return asking(operation);
+};
+
+const pageRequest: Checker = (operation) => {
+  const { asks, group, last } = operation;
+  if (asks !== undefined && !isText(asks, LETTERS)) return "asks";
+  if (!isCount(group, MOST_GROUP)) return "group";
+  return typeof last === "boolean" ? asking(operation) : "last";
+};
+
+/** What endpoints ask for, by name. */
+const ASKED: Readonly<Record<string, Checker>> = {
+  "dma-read": transfer,
+  "dma-write": transfer,
+  "dma-message": message,
+  "translated-read": transfer,
+  "translated-write": transfer,
+  "translated-message": message,
+  "stallable-read": stallable,
+  "stallable-write": stallable,
+  "translation-request": translation,
+  "page-request": pageRequest,
 };
 
 /** The operations, by name. */
@@ -78,10 +125,8 @@ const OPERATIONS: Readonly<Record<string, Checker>> = {
   "hardware-event": ({ bytes }) =>
     isHex(bytes, 2) && (bytes as string).length === EVENT_DIGITS ? undefined : "bytes",
   "stream-move": ({ moves }) => Array.isArray(moves) && moves.every(isMove) ? undefined : "moves",
-  "dma-read": transfer,
-  "dma-write": transfer,
-  "dma-message": (operation) =>
-    isCount(operation["data"], 0xffff_ffff) ? requester(operation) : "data",
+  "stream-gone": ({ gone }) => isCount(gone, 0xffff_ffff) ? undefined : "gone",
+  ...ASKED,
 };
 
 /** The outputs, by name: whether what follows the name is right. */
@@ -95,7 +140,26 @@ const OUTPUTS: Readonly<Record<string, (output: readonly unknown[]) => boolean>>
   write: isPayload,
   irq: ([, line]) => typeof line === "string",
   msi: ([, gpa, data, ok]) => isCount(gpa) && isCount(data, 0xffff_ffff) && typeof ok === "boolean",
+  invalidate: ([, stream, substream, every, iova, log2pages, ok]) =>
+    isRequester(stream, substream) && isText(iova, IOVA) && isCount(log2pages, 64) &&
+    typeof every === "boolean" && typeof ok === "boolean",
+  respond: ([, stream, substream, group, response]) =>
+    isRequester(stream, substream) && isCount(group, MOST_GROUP) && isCount(response, 3),
+  end: ([, transaction, ok]) => isCount(transaction) && typeof ok === "boolean",
+  asked: ([, asked]) => isAsked(asked),
 };
+
+/** A StreamID, and a SubstreamID or -1. */
+function isRequester(stream: unknown, substream: unknown): boolean {
+  return isCount(stream, 0xffff_ffff) && (substream === -1 || isCount(substream, MOST_SUBSTREAM));
+}
+
+function isAsked(asked: unknown): boolean {
+  if (typeof asked !== "object" || asked === null) return false;
+  const { op } = asked as Fields;
+  return typeof op === "string" && Object.hasOwn(ASKED, op) &&
+    ASKED[op](asked as Fields) === undefined;
+}
 
 function isMove(move: unknown): boolean {
   return Array.isArray(move) && move.length === 2 && move.every((id) => isCount(id, 0xffff_ffff));
@@ -238,7 +302,12 @@ function featuresOf(recorded: unknown): Features | string {
   }
 }
 
+/** Whether a header is of a version from 1.`minor` on. */
+export function isSince(minor: number, { version }: TraceHeader): boolean {
+  return Number(version.split(".")[1]) >= minor;
+}
+
 /** Whether a header is of a minor version that this reader does not know. */
-export function isNewerMinor({ version }: TraceHeader): boolean {
-  return Number(version.split(".")[1]) > VERSION.minor;
+export function isNewerMinor(header: TraceHeader): boolean {
+  return isSince(VERSION.minor + 1, header);
 }

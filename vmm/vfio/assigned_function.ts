@@ -3,7 +3,7 @@
  * guest's SMMU translates, and its DMA is the hardware's own affair.
  * @module
  */
-import type { DmaPort, Requester } from "../../hw/device.ts";
+import type { DmaPort, MmioDevice, Requester } from "../../hw/device.ts";
 import type { Bar, PciFunction } from "../../hw/pci/function.ts";
 import { MSIX_ENTRY_BYTES, MsixVectors } from "../../hw/pci/msix_vectors.ts";
 import { BAR0, CapabilityId, HEADER, MSIX, MSIX_CONTROL } from "../../hw/pci/registers.ts";
@@ -19,6 +19,8 @@ import { HostIntx, type ResampledLine } from "./host_intx.ts";
 import { listenForNotices } from "./host_notices.ts";
 import { HostVectors } from "./host_vectors.ts";
 import type { PasidDecision } from "./pasid_choice.ts";
+import { Recall, type RecallOwner } from "./recall.ts";
+import { RemovableDevice } from "./removable_device.ts";
 import { type Overlay, RegionBar } from "./region_bar.ts";
 
 /** What it is made of. */
@@ -35,6 +37,10 @@ export interface AssignedFunctionOptions {
   readonly irq: ResampledLine;
   /** Whether it is shown a PASID capability. */
   readonly pasid: PasidDecision;
+  /** What becomes of it when the host wants it back. */
+  readonly recall: RecallOwner;
+  /** Whether the VMM may map its registers, which keeps the function until the VMM unmaps them. */
+  readonly isMappable: boolean;
   /** Waits for its interrupts. */
   readonly poller: Poller;
   /** Takes one line for people. */
@@ -50,11 +56,15 @@ const BAR_IO = 1;
 /** The function. */
 export class AssignedFunction implements PciFunction, Disposable {
   readonly name: string;
-  readonly config: AssignedConfig;
+  readonly config: MmioDevice;
   readonly bars: readonly Bar[];
   /** What of its BARs the VMM can map: all that is not ours, by index. */
   readonly mapped: ReadonlyMap<number, MappedRegion>;
+  /** Whether it is there for the guest: not any more when the host has it back. */
+  isThere = true;
   readonly #host: HostFunction;
+  readonly #config: AssignedConfig;
+  readonly #recall: Recall;
   readonly #log: (line: string) => void;
   readonly #plan: ConfigPlan;
   readonly #vectors: MsixVectors | undefined;
@@ -64,7 +74,7 @@ export class AssignedFunction implements PciFunction, Disposable {
 
   /** Reads what the function is. Throws `SystemError`. */
   constructor(options: AssignedFunctionOptions) {
-    const { name, host, requester, dma, irq, pasid, poller, log } = options;
+    const { name, host, requester, dma, irq, pasid, recall, isMappable, poller, log } = options;
     using stack = new DisposableStack();
     this.name = name;
     this.#host = host;
@@ -74,19 +84,31 @@ export class AssignedFunction implements PciFunction, Disposable {
     const hasIntx = host.irq(VFIO_PCI.INTX_IRQ_INDEX).count > 0;
     this.#plan = planConfig(space, { hasIntx, pasid });
     for (const note of this.#plan.notes) log(note);
-    this.config = new AssignedConfig(host, this.#plan, log);
+    const config = this.#config = new AssignedConfig(host, this.#plan, log);
+    this.config = new RemovableDevice(config, this);
     const { msix } = this.#plan;
     this.#vectors = msix && new MsixVectors({ count: msix.count, requester, dma });
     const raise = (vector: number): void => this.#vectors?.raise(vector);
     this.#hostVectors = stack.use(new HostVectors(host, poller, raise));
     this.#hostIntx = hasIntx ? stack.use(new HostIntx(host, poller, irq)) : undefined;
-    stack.use(listenForNotices(host, poller, log));
+    const release = (): void => {
+      this.#withdraw();
+      recall.release();
+    };
+    this.#recall = new Recall({ ask: (isLast) => recall.ask(isLast), release }, log);
+    stack.use(listenForNotices(host, poller, {
+      failed: () =>
+        log(
+          "The host reports an uncorrectable error of the function: what it did last may be wrong",
+        ),
+      wanted: () => this.#recall.requested(),
+    }));
     this.bars = this.#makeBars(space);
-    this.mapped = new Map(this.bars.flatMap(({ index }) => this.#makeMap(index)));
+    this.mapped = new Map(isMappable ? this.bars.flatMap(({ index }) => this.#makeMap(index)) : []);
     if (msix !== undefined) {
       const { offset, sizeBytes } = MSIX.MessageControl;
-      this.config.watch(msix.offset + offset, sizeBytes, () => this.#configure());
-      this.config.watch(HEADER.Command.offset, HEADER.Command.sizeBytes, () => this.#configure());
+      config.watch(msix.offset + offset, sizeBytes, () => this.#configure());
+      config.watch(HEADER.Command.offset, HEADER.Command.sizeBytes, () => this.#configure());
     }
     this.coldReset();
     this.#stack = stack.move();
@@ -94,6 +116,7 @@ export class AssignedFunction implements PciFunction, Disposable {
 
   /** Function reset, of the hardware too; MSI-X is shown as what it is. */
   reset(): void {
+    if (!this.isThere) return;
     this.#reset();
     this.#show(CapabilityId.MsiX);
     this.#attempt(() => this.#hostIntx?.enable());
@@ -101,6 +124,7 @@ export class AssignedFunction implements PciFunction, Disposable {
 
   /** As `reset()`, for another VMM: it would keep an MSI-X that it sees to itself, and send messages past the SMMU. */
   coldReset(): void {
+    if (!this.isThere || this.#recall.left()) return;
     this.#reset();
     this.#show(CapabilityId.VendorSpecific);
   }
@@ -110,25 +134,37 @@ export class AssignedFunction implements PciFunction, Disposable {
     this.#stack[Symbol.dispose]();
   }
 
+  /** Quiet: neither interrupts nor DMA; closing it resets it. */
+  #withdraw(): void {
+    this.#quieten();
+    this.isThere = false;
+    this.#stack[Symbol.dispose]();
+  }
+
   #reset(): void {
+    this.#quieten();
+    this.#vectors?.clear();
+    this.#config.reset();
+  }
+
+  #quieten(): void {
     this.#attempt(() => this.#hostIntx?.disable());
     this.#attempt(() => this.#hostVectors.disable());
-    this.#attempt(() => this.#host.reset());
+    // Who takes a function back has locked it against resets.
+    if (!this.#recall.isWanted) this.#attempt(() => this.#host.reset());
     // Linux puts back what was there before; a reset of the function would leave it off the bus.
     this.#attempt(() => this.#host.write(CONFIG, HEADER.Command.offset, new Uint8Array(2)));
-    this.#vectors?.clear();
-    this.config.reset();
   }
 
   #show(id: number): void {
-    if (this.#plan.msix !== undefined) this.config.redefine(this.#plan.msix.offset, id);
+    if (this.#plan.msix !== undefined) this.#config.redefine(this.#plan.msix.offset, id);
   }
 
   /** Follows MSI-X Enable, Function Mask and Bus Master Enable. */
   #configure(): void {
     const { msix } = this.#plan;
     if (msix === undefined || this.#vectors === undefined) return;
-    const control = this.config.get(msix.offset + MSIX.MessageControl.offset, 2);
+    const control = this.#config.get(msix.offset + MSIX.MessageControl.offset, 2);
     const enabled = (control >>> MSIX_CONTROL.Enable.shift & 1) !== 0;
     this.#attempt(() => {
       // A function of the host has one kind of interrupt at a time.
@@ -143,7 +179,7 @@ export class AssignedFunction implements PciFunction, Disposable {
     this.#vectors.configure({
       enabled,
       masked: (control >>> MSIX_CONTROL.FunctionMask.shift & 1) !== 0,
-      busMaster: (this.config.get(HEADER.Command.offset, 2) >>> 2 & 1) !== 0,
+      busMaster: (this.#config.get(HEADER.Command.offset, 2) >>> 2 & 1) !== 0,
     });
   }
 
@@ -153,7 +189,7 @@ export class AssignedFunction implements PciFunction, Disposable {
       const { sizeBytes } = this.#host.region(VFIO_PCI.BAR0_REGION_INDEX + index);
       if (sizeBytes === 0 || (space[BAR0 + 4 * index] & BAR_IO) !== 0) continue;
       const device = new RegionBar(this.#host, index, this.#overlays(index), this.#log);
-      bars.push({ index, sizeBytes, device });
+      bars.push({ index, sizeBytes, device: new RemovableDevice(device, this) });
     }
     return bars;
   }

@@ -10,29 +10,30 @@ import { VFIO_IRQ_SET } from "../../uapi/vfio/irq.ts";
 import { VFIO_PCI } from "../../uapi/vfio/region.ts";
 import type { HostFunction } from "./host_function.ts";
 
-const NOTICES: readonly (readonly [index: number, text: string])[] = [
-  [
-    VFIO_PCI.ERR_IRQ_INDEX,
-    "The host reports an uncorrectable error of the function: what it did last may be wrong",
-  ],
-  [
-    VFIO_PCI.REQ_IRQ_INDEX,
-    "The host wants the function back, and waits until this guest is ended",
-  ],
-];
+/** Who hears of it. */
+export interface NoticeListener {
+  /** There was an error that cannot be corrected: what the function did last may be wrong. */
+  failed(): void;
+  /** Somebody waits for the function to be closed. The kernel says so every 10 seconds. */
+  wanted(): void;
+}
 
-/** Listens until it is disposed; `log` takes a line for each notice. */
+/** Listens until it is disposed. */
 export function listenForNotices(
   host: HostFunction,
   poller: Poller,
-  log: (line: string) => void,
+  listener: NoticeListener,
 ): Disposable {
   using stack = new DisposableStack();
-  for (const [index, text] of NOTICES) {
+  const notices: readonly (readonly [index: number, notify: () => void])[] = [
+    [VFIO_PCI.ERR_IRQ_INDEX, () => listener.failed()],
+    [VFIO_PCI.REQ_IRQ_INDEX, () => listener.wanted()],
+  ];
+  for (const [index, notify] of notices) {
     if (!has(host, index)) continue;
     const event = stack.use(EventFd.create());
     const noticed = (): void => {
-      if (event.drain() > 0) log(text);
+      if (event.drain() > 0) notify();
     };
     stack.use(poller.watch(event.fd, POLL.IN, noticed));
     host.setIrqs({ index, action: VFIO_IRQ_SET.ACTION_TRIGGER, eventfds: [event.fd.number] });

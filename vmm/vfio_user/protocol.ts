@@ -80,10 +80,10 @@ export const REGION = { BARS: 6, CONFIG: 7, count: 9 } as const;
 export const IRQ_INFO = { argsz: 16, flags: 20, index: 24, count: 28, end: 32 } as const;
 
 /** Bits of `IRQ_INFO.flags`. */
-export const IRQ_INFO_FLAGS = { EVENTFD: 1, MASKABLE: 2, AUTOMASKED: 4 } as const;
+export const IRQ_INFO_FLAGS = { EVENTFD: 1, MASKABLE: 2, AUTOMASKED: 4, NORESIZE: 8 } as const;
 
 /** Interrupts of a PCI function: INTx, MSI, MSI-X, errors, requests. */
-export const IRQ = { INTX: 0, count: 5 } as const;
+export const IRQ = { INTX: 0, REQUEST: 4, count: 5 } as const;
 
 /** SET_IRQS, followed by one byte an interrupt (BOOL), or accompanied by descriptors (EVENTFD). */
 export const SET_IRQS = {

@@ -14,6 +14,7 @@ import { LineLimiter } from "./line_limiter.ts";
 import { Listener } from "./listener.ts";
 import type { MappedRegion } from "./mapped_region.ts";
 import { type AccessObserver, Regions } from "./regions.ts";
+import type { RequestLine } from "./request_line.ts";
 import { Session } from "./session.ts";
 
 /** What an observer hears of a server; it costs nothing where it does not listen. */
@@ -32,6 +33,8 @@ export interface VfioUserServerOptions {
   readonly guestRam: GuestRamMap;
   /** The function's wired interrupt; without one, the client sees none. */
   readonly intx?: Intx;
+  /** How the client is asked to give the function back; without one, it cannot be asked. */
+  readonly request?: RequestLine;
   /** Messages that this server's client carries. */
   readonly msi?: DmaWriteMsi;
   /** Regions that the client maps, by index. */
@@ -86,11 +89,16 @@ export class VfioUserServer implements Disposable {
     this.#watch ??= poller.watch(this.#listener.fd, POLL.IN, () => this.#accept(poller));
   }
 
-  /** Ends the connection, as if the client had left, and stops listening. */
-  [Symbol.dispose](): void {
+  /** Takes no other client from now on; the one that is there stays. */
+  retire(): void {
     this.#watch?.[Symbol.dispose]();
     this.#watch = undefined;
     this.#listener[Symbol.dispose]();
+  }
+
+  /** Ends the connection, as if the client had left, and stops listening. */
+  [Symbol.dispose](): void {
+    this.retire();
     if (this.#connection === undefined) return;
     this.#connection[Symbol.dispose]();
     this.#closed("we are closing");
@@ -114,6 +122,8 @@ export class VfioUserServer implements Disposable {
       if (typeof client === "number") {
         return this.#log(`Cannot accept a client: ${errnoName(client)}`);
       }
+      // With that one, the function itself may have gone.
+      if (this.#watch === undefined) return client[Symbol.dispose]();
       if (this.#isTaken) {
         client[Symbol.dispose]();
         this.#log("Turned a second client away");
@@ -125,8 +135,9 @@ export class VfioUserServer implements Disposable {
   }
 
   #serve(client: Fd, poller: Poller): void {
-    const { intx, msi, observer } = this.#options;
-    const target = { pci: this.#pci, regions: this.#regions, intx, ram: this.#ram, poller };
+    const { intx, request, msi, observer } = this.#options;
+    const [pci, regions, ram] = [this.#pci, this.#regions, this.#ram];
+    const target = { pci, regions, intx, request, ram, poller };
     const session = new Session(target, {
       reply: (message, sizeBytes, fds) => connection.reply(message, sizeBytes, fds),
       agreed: () => msi?.connect(connection),
@@ -151,11 +162,12 @@ export class VfioUserServer implements Disposable {
 
   /** Leaves nothing of the client: its interrupts first, so that a reset says nothing to it. */
   #closed(reason: string): void {
-    const { intx, msi, observer } = this.#options;
+    const { intx, request, msi, observer } = this.#options;
     this.#connection = undefined;
     this.#session = undefined;
     msi?.connect(undefined);
     intx?.disconnect();
+    request?.[Symbol.dispose]();
     this.#log(`The client is gone: ${reason}`);
     try {
       if (this.#pci.coldReset) this.#pci.coldReset();

@@ -2,14 +2,14 @@
  * The command queue: records in, one after the other, until it is empty or one is wrong. IHI 0070 §3.5.1, §7.1.
  * @module
  */
-import { get, getAddress } from "../../bits.ts";
+import { get } from "../../bits.ts";
 import { Entry, type GuestMemory } from "../../guest_memory.ts";
 import type { Command, CommandTarget } from "./command.ts";
 import { COMMANDS } from "./commands.ts";
 import type { Features } from "../features.ts";
 import type { HostBatch } from "../host_batch.ts";
 import type { Observer } from "../observer.ts";
-import { advance, indexMask, slotOf } from "./queue.ts";
+import { advance, indexMask, slotOf, startOf } from "./queue.ts";
 import type { RegisterFile } from "../register_file.ts";
 import { CFGI, COMMAND_SIZE } from "../spec/commands.ts";
 import { CERROR, QUEUE_BASE, REG } from "../spec/registers.ts";
@@ -28,6 +28,8 @@ export class CommandQueue {
   readonly #target: CommandTarget;
   readonly #batch: HostBatch | undefined;
   readonly #observer: Observer | undefined;
+  /** The first address beyond the OAS. */
+  readonly #end: number;
   readonly #command = new Entry(COMMAND_SIZE);
 
   /** The queue that the registers describe, for commands that act on `target` and, by `batch`, on hardware. */
@@ -43,6 +45,7 @@ export class CommandQueue {
     this.#base = registers.view(REG.CMDQ_BASE);
     this.#memory = memory;
     this.#features = features;
+    this.#end = 2 ** features.oas;
     this.#target = target;
     this.#batch = batch;
     this.#observer = observer;
@@ -62,9 +65,8 @@ export class CommandQueue {
     const prod = this.#registers.get(REG.CMDQ_PROD) & mask;
     let cons = this.#registers.get(REG.CMDQ_CONS) & mask;
     if (((prod - cons) & mask) > 1 << log2size) return CERROR.NONE;
-    const address = getAddress(this.#base, QUEUE_BASE.ADDR) % 2 ** this.#features.oas;
-    const base = address - address % Math.max(COMMAND_SIZE << log2size, 32);
     if (cons === prod) return CERROR.NONE;
+    const base = startOf(this.#base, this.#end, COMMAND_SIZE << log2size);
     const { words } = this.#command;
     while (cons !== prod) {
       const command = this.#decode(base + slotOf(cons, log2size) * COMMAND_SIZE);

@@ -2,10 +2,10 @@
  * The event queue: records out, overflow, interrupt. IHI 0070 §3.5.3, §7.2, §7.4 Event queue overflow.
  * @module
  */
-import { get, getAddress } from "../../bits.ts";
+import { get } from "../../bits.ts";
 import { Entry, type GuestMemory } from "../../guest_memory.ts";
 import type { Features } from "../features.ts";
-import { advance, indexMask, isEmpty, isFull, slotOf } from "./queue.ts";
+import { advance, indexMask, isEmpty, isFull, slotOf, startOf } from "./queue.ts";
 import type { RegisterFile } from "../register_file.ts";
 import { EVENT_SIZE, RECORD } from "../spec/events.ts";
 import { CR0, QUEUE_BASE, REG } from "../spec/registers.ts";
@@ -43,6 +43,8 @@ export class EventQueue {
   readonly #cr0: Uint32Array;
   readonly #memory: GuestMemory;
   readonly #features: Features;
+  /** The first address beyond the OAS. */
+  readonly #end: number;
   /** The record that was written last, and EVENTQ_PROD after it. */
   readonly #last = new Entry(EVENT_SIZE);
   #lastProd = -1;
@@ -54,6 +56,7 @@ export class EventQueue {
     this.#cr0 = registers.view(REG.CR0);
     this.#memory = memory;
     this.#features = features;
+    this.#end = 2 ** features.oas;
   }
 
   /** Whether a record could be written now; `inError` while EVENTQ_ABT_ERR is active. §7.2.1 */
@@ -81,8 +84,8 @@ export class EventQueue {
       if (((prod ^ cons) & OVERFLOW) === 0) this.#registers.set(REG.EVENTQ_PROD, prod ^ OVERFLOW);
       return Recorded.Dropped;
     }
-    const base = getAddress(this.#base, QUEUE_BASE.ADDR) % 2 ** this.#features.oas;
-    const gpa = base - base % (EVENT_SIZE << log2size) + slotOf(prod, log2size) * EVENT_SIZE;
+    const gpa = startOf(this.#base, this.#end, EVENT_SIZE << log2size) +
+      slotOf(prod, log2size) * EVENT_SIZE;
     if (!this.#memory.store(gpa, record)) return Recorded.Aborted;
     const next = advance(prod & indexMask(log2size), log2size);
     this.#registers.set(REG.EVENTQ_PROD, (prod & OVERFLOW) | next);

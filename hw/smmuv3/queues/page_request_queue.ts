@@ -2,7 +2,7 @@
  * The PRI queue: page requests in, overflow, and the answers that the SMMU gives itself. IHI 0070 §8.
  * @module
  */
-import { get, getAddress, maskOf, set } from "../../bits.ts";
+import { get, maskOf, set } from "../../bits.ts";
 import type { Requester } from "../../device.ts";
 import { Entry, type GuestMemory } from "../../guest_memory.ts";
 import type { PageRequestKind } from "../endpoint_port.ts";
@@ -10,7 +10,7 @@ import type { Features } from "../features.ts";
 import type { RegisterFile } from "../register_file.ts";
 import { PAGE_REQUEST, PAGE_REQUEST_SIZE } from "../spec/page_requests.ts";
 import { CR0, PRIQ_IRQ_CFG2, QUEUE_BASE, REG } from "../spec/registers.ts";
-import { advance, indexMask, isEmpty, isFull, slotOf } from "./queue.ts";
+import { advance, indexMask, isEmpty, isFull, slotOf, startOf } from "./queue.ts";
 
 const OVERFLOW = 0x8000_0000;
 const ENABLED = maskOf(CR0.SMMUEN, CR0.PRIQEN);
@@ -35,6 +35,8 @@ export class PageRequestQueue {
   readonly #base: Uint32Array;
   readonly #memory: GuestMemory;
   readonly #features: Features;
+  /** The first address beyond the OAS. */
+  readonly #end: number;
   readonly #entry = new Entry(PAGE_REQUEST_SIZE);
 
   /** The queue that the registers describe; they are read on each use. */
@@ -43,6 +45,7 @@ export class PageRequestQueue {
     this.#base = registers.view(REG.PRIQ_BASE);
     this.#memory = memory;
     this.#features = features;
+    this.#end = 2 ** features.oas;
   }
 
   /** Writes a request for the page at [hi:lo], or discards it; `inError` while PRIQ_ABT_ERR is active. One of `Queued`. */
@@ -66,9 +69,8 @@ export class PageRequestQueue {
       return Queued.Overflow;
     }
     this.#fill(requester, lo, hi, group, kind);
-    const base = getAddress(this.#base, QUEUE_BASE.ADDR) % 2 ** this.#features.oas;
-    const sizeBytes = PAGE_REQUEST_SIZE << log2size;
-    const gpa = base - base % Math.max(sizeBytes, 32) + slotOf(prod, log2size) * PAGE_REQUEST_SIZE;
+    const gpa = startOf(this.#base, this.#end, PAGE_REQUEST_SIZE << log2size) +
+      slotOf(prod, log2size) * PAGE_REQUEST_SIZE;
     if (!this.#memory.store(gpa, this.#entry)) return Queued.Aborted;
     const next = advance(prod & indexMask(log2size), log2size);
     this.#registers.set(REG.PRIQ_PROD, (prod & OVERFLOW) | next);

@@ -58,16 +58,29 @@ function allowed(opcode: number, rules: ArmCommandRules): readonly number[] | un
   }
 }
 
-/** Whether Linux takes a command. */
-export function isTaken(words: Uint32Array, rules: ArmCommandRules): boolean {
-  const opcode = words[0] & 0xff;
-  const masks = allowed(opcode, rules);
-  if (masks === undefined) return false;
-  if ((words[0] & ~(masks[0] | 0xff)) !== 0) return false;
-  for (let i = 1; i < masks.length; i++) if ((words[i] & ~masks[i]) !== 0) return false;
-  if (opcode === CMD_ATC_INV) return (words[2] & 0x3f) <= LONGEST_ATC;
-  if (opcode !== OP.CMD_TLBI_NH_VA && opcode !== OP.CMD_TLBI_NH_VAA) return true;
-  return !rules.hasRanges || isRangeTaken(words, rules);
+/** The commands that Linux takes for a physical SMMU. */
+export class ArmCommands {
+  readonly #rules: ArmCommandRules;
+  /** By opcode. */
+  readonly #masks: readonly (readonly number[] | undefined)[];
+
+  /** Those of an SMMU of which `rules` hold. */
+  constructor(rules: ArmCommandRules) {
+    this.#rules = rules;
+    this.#masks = Array.from({ length: 256 }, (_, opcode) => allowed(opcode, rules));
+  }
+
+  /** Whether Linux takes a command. */
+  isTaken(words: Uint32Array): boolean {
+    const opcode = words[0] & 0xff;
+    const masks = this.#masks[opcode];
+    if (masks === undefined) return false;
+    if ((words[0] & ~(masks[0] | 0xff)) !== 0) return false;
+    for (let i = 1; i < masks.length; i++) if ((words[i] & ~masks[i]) !== 0) return false;
+    if (opcode === CMD_ATC_INV) return (words[2] & 0x3f) <= LONGEST_ATC;
+    if (opcode !== OP.CMD_TLBI_NH_VA && opcode !== OP.CMD_TLBI_NH_VAA) return true;
+    return !this.#rules.hasRanges || isRangeTaken(words, this.#rules);
+  }
 }
 
 /** Whether a command names a stream. */
@@ -84,7 +97,9 @@ export function streamOf(words: Uint32Array): number {
 /** Without TG there is no range and no level; with it there is one of both. */
 function isRangeTaken(words: Uint32Array, { hasDs }: ArmCommandRules): boolean {
   const scale = (words[0] >>> 20) & 0x3f;
-  const [num, ttl, tg] = [get(words, TLBI.NUM), get(words, TLBI.TTL), get(words, TLBI.TG)];
+  const num = get(words, TLBI.NUM);
+  const ttl = get(words, TLBI.TTL);
+  const tg = get(words, TLBI.TG);
   const isPlain = num === 0 && scale === 0 && ttl === 0;
   if (tg === 0) return isPlain;
   if (isPlain) return false;

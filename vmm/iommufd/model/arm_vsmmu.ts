@@ -5,13 +5,14 @@
  */
 import { get, set } from "../../../hw/bits.ts";
 import { Entry } from "../../../hw/guest_memory.ts";
+import type { CommandTarget } from "../../../hw/smmuv3/queues/command.ts";
 import { COMMANDS } from "../../../hw/smmuv3/queues/commands.ts";
 import { TranslatedDma } from "../../../hw/smmuv3/dma.ts";
 import type { Fault } from "../../../hw/smmuv3/fault.ts";
 import type { Features } from "../../../hw/smmuv3/features.ts";
 import type { Observer } from "../../../hw/smmuv3/observer.ts";
 import { RegisterFile } from "../../../hw/smmuv3/register_file.ts";
-import { CFGI, CMD, OP } from "../../../hw/smmuv3/spec/commands.ts";
+import { CFGI, CMD, COMMAND_SIZE, OP } from "../../../hw/smmuv3/spec/commands.ts";
 import { EVENT, RECORD } from "../../../hw/smmuv3/spec/events.ts";
 import { CR0, REG } from "../../../hw/smmuv3/spec/registers.ts";
 import { Config, STE, STE_SIZE } from "../../../hw/smmuv3/spec/ste.ts";
@@ -19,7 +20,7 @@ import type { StreamSource } from "../../../hw/smmuv3/configuration/stream_table
 import { Translator } from "../../../hw/smmuv3/translation/translate.ts";
 import { ERRNO } from "../../../uapi/errno.ts";
 import type { InvalidateResult } from "../iommufd.ts";
-import { type ArmCommandRules, isTaken, namesStream, streamOf } from "./arm_commands.ts";
+import { type ArmCommandRules, ArmCommands, namesStream, streamOf } from "./arm_commands.ts";
 import type { Domain, DriverDevice, DriverViommu, Invalidation, UserData } from "./driver.ts";
 import { refuse } from "./objects.ts";
 import type { StageTwoMemory } from "./stage_two_memory.ts";
@@ -30,7 +31,6 @@ import {
 } from "../../../uapi/iommufd/mod.ts";
 
 const VSTE_SIZE = 16;
-const COMMAND_SIZE = 16;
 /** Linux issues so many commands at once. */
 const BLOCK = 63;
 /** Bits that a vSTE may have. */
@@ -85,12 +85,15 @@ class VsteTable implements StreamSource {
 /** The vSMMU. */
 export class ArmVsmmu implements DriverViommu {
   events: ((type: number, payload: Uint8Array) => boolean) | undefined;
-  readonly #features: Features;
-  readonly #rules: ArmCommandRules;
+  readonly #commands: ArmCommands;
   readonly #memory: StageTwoMemory;
   readonly #observer: Observer | undefined;
   readonly #vstes = new VsteTable();
   readonly #translator: Translator;
+  /** What invalidations act on. */
+  readonly #target: CommandTarget;
+  /** Commands on their way: as many as are issued at once. */
+  readonly #block: readonly Entry[] = Array.from({ length: BLOCK }, () => new Entry(COMMAND_SIZE));
   /** Devices by the guest's StreamID. */
   readonly #devices = new Map<bigint, DriverDevice>();
   /** The guest's StreamIDs of attached devices, by physical one: what was named at the time. */
@@ -98,8 +101,7 @@ export class ArmVsmmu implements DriverViommu {
 
   /** With no devices. */
   constructor({ memory, features, rules, log2tlbSets, observer }: ArmVsmmuOptions) {
-    this.#features = features;
-    this.#rules = rules;
+    this.#commands = new ArmCommands(rules);
     this.#memory = memory;
     this.#observer = observer;
     const registers = new RegisterFile();
@@ -113,6 +115,8 @@ export class ArmVsmmu implements DriverViommu {
       log2tlbSets,
       this.#vstes,
     );
+    const { contexts, tlb } = this.#translator;
+    this.#target = { features, contexts, tlb, e2h: () => false, sync: () => {} };
   }
 
   allocNested(flags: number, { type, bytes }: UserData): Domain {
@@ -137,22 +141,18 @@ export class ArmVsmmu implements DriverViommu {
     if (type !== IOMMU_VIOMMU_INVALIDATE_DATA.ARM_SMMUV3 || count === 0) {
       return { errno: ERRNO.EINVAL, handled: 0 };
     }
-    const commands = new Uint32Array(count * COMMAND_SIZE / 4);
-    const bytes = new Uint8Array(commands.buffer);
-    for (let i = 0; i < count; i++) {
-      const entry = entries.subarray(i * entryLength, (i + 1) * entryLength);
-      if (entry.subarray(COMMAND_SIZE).some((byte) => byte !== 0)) {
-        return { errno: ERRNO.E2BIG, handled: 0 };
+    if (hasMore(entries, entryLength, count)) return { errno: ERRNO.E2BIG, handled: 0 };
+    for (let first = 0; first < count; first += BLOCK) {
+      const size = Math.min(BLOCK, count - first);
+      for (let i = 0; i < size; i++) {
+        const { words, bytes } = this.#block[i];
+        const at = (first + i) * entryLength;
+        for (let byte = 0; byte < COMMAND_SIZE; byte++) {
+          bytes[byte] = byte < entryLength ? entries[at + byte] : 0;
+        }
+        if (!this.#convert(words)) return { errno: ERRNO.EIO, handled: first + i };
       }
-      bytes.set(entry.subarray(0, COMMAND_SIZE), i * COMMAND_SIZE);
-    }
-    let issued = 0;
-    for (let i = 0; i < count; i++) {
-      if (!this.#convert(commands.subarray(i * 4, i * 4 + 4))) {
-        return { errno: ERRNO.EIO, handled: i };
-      }
-      if (i + 1 - issued < BLOCK && i + 1 < count) continue;
-      for (; issued <= i; issued++) this.#issue(commands.subarray(issued * 4, issued * 4 + 4));
+      for (let i = 0; i < size; i++) this.#issue(this.#block[i].words);
     }
     return { errno: 0, handled: count };
   }
@@ -193,7 +193,7 @@ export class ArmVsmmu implements DriverViommu {
 
   /** Puts the physical StreamID into a command; false when Linux does not take it. */
   #convert(words: Uint32Array): boolean {
-    if (!isTaken(words, this.#rules)) return false;
+    if (!this.#commands.isTaken(words)) return false;
     if (!namesStream(words)) return true;
     const device = this.#devices.get(BigInt(streamOf(words)));
     if (device === undefined) return false;
@@ -203,13 +203,7 @@ export class ArmVsmmu implements DriverViommu {
 
   #issue(words: Uint32Array): void {
     if (words[0] === OP.CMD_TLBI_NSNH_ALL) set(words, CMD.Opcode, OP.CMD_TLBI_NH_ALL);
-    COMMANDS[words[0] & 0xff]?.run({
-      features: this.#features,
-      contexts: this.#translator.contexts,
-      tlb: this.#translator.tlb,
-      e2h: () => false,
-      sync: () => {},
-    }, words);
+    COMMANDS[words[0] & 0xff]?.run(this.#target, words);
   }
 
   #report({ record }: Fault): void {
@@ -219,4 +213,12 @@ export class ArmVsmmu implements DriverViommu {
     set(record.words, RECORD.StreamID, streamId);
     this.events?.(IOMMU_VEVENTQ_TYPE.ARM_SMMUV3, record.bytes);
   }
+}
+
+/** Whether an entry says more than a command does. */
+function hasMore(entries: Uint8Array, entryLength: number, count: number): boolean {
+  for (let at = 0; at < count * entryLength; at += entryLength) {
+    for (let i = COMMAND_SIZE; i < entryLength; i++) if (entries[at + i] !== 0) return true;
+  }
+  return false;
 }

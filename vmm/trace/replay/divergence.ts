@@ -108,9 +108,10 @@ function fieldDifferences(evidence: Evidence): FieldDifference[] {
     const got = registerFields(operation.at, String(outcome.result));
     result.push(...between(registerName(operation.at), fields, got));
   } else if (result1 !== undefined) {
-    const said = (ok: unknown): string => ok === true ? "done" : "aborted";
+    const said = (ok: unknown): string =>
+      typeof ok === "string" ? ok : ok === true ? "done" : "aborted";
     result.push({
-      where: "transaction",
+      where: operation.op === "translation-request" ? "answer" : "transaction",
       field: "",
       expected: said(result1.expected),
       got: said(result1.got),

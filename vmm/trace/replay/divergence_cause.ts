@@ -5,6 +5,7 @@
 import type { SmmuV3Snapshot } from "../../../hw/smmuv3/smmuv3.ts";
 import { dmaCause } from "./divergence_dma.ts";
 import type { Evidence } from "./divergence_evidence.ts";
+import { endpointCause } from "./divergence_endpoints.ts";
 import { interruptCause } from "./divergence_interrupts.ts";
 import { registerCause } from "./divergence_registers.ts";
 
@@ -21,7 +22,7 @@ export interface Cause {
 /** The most likely cause. */
 export function causeOf(evidence: Evidence): Cause {
   return (evidence.target ? dmaCause(evidence) : registerCause(evidence)) ??
-    interruptCause(evidence) ?? unexplained(evidence);
+    endpointCause(evidence) ?? interruptCause(evidence) ?? unexplained(evidence);
 }
 
 function unexplained({ differences }: Evidence): Cause {

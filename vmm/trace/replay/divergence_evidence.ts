@@ -4,7 +4,7 @@
  */
 import type { Features } from "../../../hw/smmuv3/features.ts";
 import type { SmmuV3, SmmuV3Snapshot } from "../../../hw/smmuv3/smmuv3.ts";
-import { isDma, isEventRecord } from "./explain.ts";
+import { isEventRecord, isTranslated } from "./explain.ts";
 import { type Path, pathOf, type PathStep } from "./explain_path.ts";
 import { hashAddress, type Operation, type Output } from "../format.ts";
 import type { Difference, Outcome, Replayer } from "./replayer.ts";
@@ -107,14 +107,14 @@ function eventsOf(outputs: readonly Output[]): string[] {
 }
 
 function targetOf(operation: Operation): Target | undefined {
-  if (!isDma(operation)) return undefined;
+  if (!isTranslated(operation)) return undefined;
   const digits = operation.iova.slice(2).padStart(16, "0");
   return {
     streamId: operation.stream,
     substreamId: operation.substream ?? -1,
     lo: parseInt(digits.slice(8), 16),
     hi: parseInt(digits.slice(0, 8), 16),
-    sizeBytes: operation.op === "dma-message" ? 4 : operation.size,
+    sizeBytes: "size" in operation ? operation.size : "data" in operation ? 4 : 1,
   };
 }
 

@@ -7,7 +7,7 @@ import { Exchange } from "../../../hw/guest_memory.ts";
 import { OP, SYNC } from "../../../hw/smmuv3/spec/commands.ts";
 import { IRQ_CFG0, REG } from "../../../hw/smmuv3/spec/registers.ts";
 import type { Evidence } from "./divergence_evidence.ts";
-import { eventFields, type Fields, isEventRecord } from "./explain.ts";
+import { askedFields, eventFields, type Fields, isEventRecord } from "./explain.ts";
 import type { Output } from "../format.ts";
 import { hex } from "../inspect/naming.ts";
 
@@ -46,7 +46,36 @@ export function describeOutput(evidence: Evidence, output: Output): NamedOutput 
       const fields = { bytes: hex(sizeBytes), ...(isRecorded ? { checksum: hex(crc) } : {}) };
       return { name: `payload ${kind}`, fields: place(gpa, fields, ok) };
     }
+    case "invalidate": {
+      const [, stream, substream, every, iova, log2pages, ok] = output;
+      const fields = {
+        ...endpoint(stream, substream),
+        ...(every ? { Global: "0x1" } : {}),
+        Address: iova,
+        Size: hex(log2pages),
+        answered: ok ? "yes" : "no",
+      };
+      return { name: "invalidation of an ATC", fields };
+    }
+    case "respond": {
+      const [, stream, substream, group, response] = output;
+      const fields = { ...endpoint(stream, substream), PRGIndex: hex(group), Resp: hex(response) };
+      return { name: "answer to a page request", fields };
+    }
+    case "end": {
+      const [, transaction, ok] = output;
+      return { name: `end of transaction ${transaction}`, fields: { done: ok ? "yes" : "no" } };
+    }
+    case "asked":
+      return { name: "what an endpoint asked meanwhile", fields: askedFields(output[1]) };
   }
+}
+
+function endpoint(stream: number, substream: number): Fields {
+  return {
+    StreamID: hex(stream),
+    ...(substream < 0 ? {} : { SubstreamID: hex(substream) }),
+  };
 }
 
 function place(gpa: number, fields: Fields, ok: boolean): Fields {

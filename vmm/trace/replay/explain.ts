@@ -3,13 +3,22 @@
  * @module
  */
 import { type AddressField, type Field, get, getAddress } from "../../../hw/bits.ts";
-import { CFGI, CMD, SYNC, TLBI } from "../../../hw/smmuv3/spec/commands.ts";
+import {
+  ATC_INV,
+  CFGI,
+  CMD,
+  PRI_RESP,
+  RESUME,
+  SYNC,
+  TLBI,
+} from "../../../hw/smmuv3/spec/commands.ts";
 import { DESCRIPTOR, OUTPUT_HIGH_MASK } from "../../../hw/smmuv3/spec/descriptors.ts";
 import { EVENT, EVENT_SIZE, RECORD } from "../../../hw/smmuv3/spec/events.ts";
 import * as registers from "../../../hw/smmuv3/spec/registers.ts";
 import { Config, STE } from "../../../hw/smmuv3/spec/ste.ts";
-import { fromHex, type Operation } from "../format.ts";
+import { type Asked, fromHex, type Operation } from "../format.ts";
 import { commandName, hex, hexQuad, pciAddress, registerName } from "../inspect/naming.ts";
+import { answerText } from "./answer_text.ts";
 
 /** Fields by the manual's names, values as hexadecimal. */
 export type Fields = Readonly<Record<string, string>>;
@@ -117,10 +126,18 @@ function halfOf(layout: Layout, isHigh: boolean, span: number): Layout {
   );
 }
 
+const LAYOUTS: Readonly<Record<string, Layout>> = {
+  CMD_SYNC: SYNC,
+  CMD_ATC_INV: ATC_INV,
+  CMD_PRI_RESP: PRI_RESP,
+  CMD_RESUME: RESUME,
+  CMD_STALL_TERM: RESUME,
+};
+
 /** The fields of a command that are not zero. */
 export function commandFieldsOf(words: Uint32Array): Fields {
   const name = commandName(words);
-  const layout: Layout = name === "CMD_SYNC" ? SYNC : name.startsWith("CMD_TLBI") ? TLBI : CFGI;
+  const layout: Layout = LAYOUTS[name] ?? (name.startsWith("CMD_TLBI") ? TLBI : CFGI);
   const fields: Record<string, string> = { ...decode(layout, words, true) };
   if (get(words, CMD.SSec) === 1) fields["SSec"] = "0x1";
   if (layout !== TLBI) return fields;
@@ -159,12 +176,16 @@ export function operationText(operation: Operation): string {
       return `write of ${valueText(operation.bytes)} to ${registerName(operation.at)} (${
         hex(operation.at)
       }): ${fieldLine(registerFields(operation.at, operation.bytes))}`;
-    case "dma-read":
-    case "dma-write":
-    case "dma-message":
-      return dmaText(operation);
+    case "start":
+    case "ram-map":
+    case "ram-unmap":
+    case "hardware-event":
+    case "stream-move":
+      return `operation ${operation.op}`;
     default:
-      return `operation ${(operation as { op: string }).op}`;
+      return "stream" in operation
+        ? askedText(operation)
+        : `operation ${(operation as { op: string }).op}`;
   }
 }
 
@@ -173,21 +194,61 @@ function valueText(bytes: string): string {
   return hexQuad(words[0] ?? 0, words[1] ?? 0);
 }
 
-/** A DMA operation. */
-export type DmaOperation = Extract<Operation, { readonly stream: number }>;
+/** A transaction that an endpoint made and had the end of at once. */
+export type DmaOperation = Extract<Operation, { readonly stream: number; readonly ok: boolean }>;
 
-/** Whether an operation is one. */
+/** What an endpoint asked for. */
+export type AskedOperation = Extract<Operation, { readonly stream: number }>;
+
+/** Whether an operation is a transaction by an address that is to be translated. */
 export function isDma(operation: Operation): operation is DmaOperation {
   return operation.op.startsWith("dma-");
 }
 
-function dmaText(operation: DmaOperation): string {
+/** Whether what an operation does depends on the way from its stream to its address. */
+export function isTranslated(operation: Operation): operation is AskedOperation {
+  return isDma(operation) || operation.op === "translation-request" ||
+    operation.op.startsWith("stallable-");
+}
+
+function askedText(operation: Asked): string {
   const { stream, substream, iova } = operation;
-  const what = operation.op === "dma-message"
-    ? `message ${hex(operation.data)}`
-    : `${operation.op === "dma-read" ? "read" : "write"} of ${operation.size} bytes`;
   const address = pciAddress(stream);
-  return `DMA ${what} at IOVA ${iova} by StreamID ${hex(stream)}${
+  return `${whatText(operation)} ${iova} by StreamID ${hex(stream)}${
     address === undefined ? "" : ` (${address})`
   }${substream === undefined ? "" : `, SubstreamID ${hex(substream)}`}`;
+}
+
+function whatText(asked: Asked): string {
+  const way = asked.op.endsWith("write") ? "write" : "read";
+  switch (asked.op) {
+    case "dma-message":
+      return `DMA message ${hex(asked.data)} at IOVA`;
+    case "dma-read":
+    case "dma-write":
+      return `DMA ${way} of ${asked.size} bytes at IOVA`;
+    case "translated-message":
+      return `DMA message ${hex(asked.data)} at translated address`;
+    case "translated-read":
+    case "translated-write":
+      return `DMA ${way} of ${asked.size} bytes at translated address`;
+    case "stallable-read":
+    case "stallable-write":
+      return `DMA ${way} of ${asked.size} bytes that can wait (number ${asked.transaction}) at IOVA`;
+    case "translation-request":
+      return `translation request (r${asked.asks ?? ""}) of IOVA`;
+    case "page-request":
+      return `page request (${asked.asks ?? "nothing"}, group ${asked.group}${
+        asked.last ? ", last" : ""
+      }) of IOVA`;
+  }
+}
+
+/** What an endpoint asked for while it was told something. */
+export function askedFields(asked: Asked): Fields {
+  return {
+    what: askedText(asked),
+    ...("ok" in asked ? { result: asked.ok ? "done" : "aborted" } : {}),
+    ...(asked.op === "translation-request" ? { result: answerText(asked) } : {}),
+  };
 }

@@ -2,12 +2,22 @@
  * Records some operations of a trace again, over the memory that the whole trace tells of.
  * @module
  */
-import type { DmaPort, MmioDevice } from "../../../hw/device.ts";
+import { type AtsPort, TranslationCompletion } from "../../../hw/ats_port.ts";
+import type { DmaPort, MmioDevice, StallableDmaPort } from "../../../hw/device.ts";
 import { type Entry, Exchange, type GuestMemory } from "../../../hw/guest_memory.ts";
 import { pageOf } from "./page.ts";
+import type { EndpointPort } from "../../../hw/smmuv3/endpoint_port.ts";
 import { SmmuV3 } from "../../../hw/smmuv3/smmuv3.ts";
-import { type Change, fromHex, type Operation, type Output, type TraceHeader } from "../format.ts";
+import {
+  type Asked,
+  type Change,
+  fromHex,
+  type Operation,
+  type Output,
+  type TraceHeader,
+} from "../format.ts";
 import { Recorder } from "../recorder.ts";
+import { isSince } from "../shape.ts";
 import type { DeviceMaker } from "./replayer.ts";
 import { requesterOf } from "./replayer_requester.ts";
 
@@ -23,7 +33,7 @@ class ToldMemory implements GuestMemory {
     for (const output of out ?? []) {
       const ok = output.at(-1);
       if (output[0] === "exchange") this.#exchanges.set(output[1], output[4]);
-      if (typeof ok === "boolean") this.#answers.set(keyOf(output[0], output[1]), ok);
+      if (typeof ok === "boolean") this.#answers.set(keyOf(output[0], String(output[1])), ok);
     }
   }
 
@@ -73,6 +83,45 @@ class ToldMemory implements GuestMemory {
   }
 }
 
+/** Endpoints that answer, and ask meanwhile, as a trace tells of them. */
+class ToldEndpoints implements EndpointPort {
+  /** Asks for something. */
+  ask: (asked: Asked) => void = () => {};
+  readonly #memory: ToldMemory;
+  /** What was asked at the end of each thing that they were told in the course of an operation. */
+  #asked: Asked[][] = [];
+
+  constructor(memory: ToldMemory) {
+    this.#memory = memory;
+  }
+
+  /** The next operation. */
+  begin({ out }: Operation): void {
+    this.#asked = [];
+    for (const output of out ?? []) {
+      if (output[0] === "asked") this.#asked.at(-1)?.push(output[1]);
+      else if (TOLD.includes(output[0])) this.#asked.push([]);
+    }
+  }
+
+  /** They were told something. */
+  told(): void {
+    for (const asked of this.#asked.shift() ?? []) this.ask(asked);
+  }
+
+  invalidate(streamId: number): boolean {
+    const ok = this.#memory.answer("invalidate", streamId);
+    this.told();
+    return ok;
+  }
+
+  respond(): void {
+    this.told();
+  }
+}
+
+const TOLD: readonly Output[0][] = ["invalidate", "respond", "end"];
+
 function keyOf(kind: string, gpa: number | string): string {
   return `${kind} ${gpa}`;
 }
@@ -88,6 +137,7 @@ export function rerecord(
   let seconds = 0;
   const recorder = new Recorder(header, (line) => lines.push(line), () => seconds);
   const memory = new ToldMemory();
+  const endpoints = new ToldEndpoints(memory);
   const wire = { pulse: (): void => {}, set: (): void => {} };
   const smmu = make({
     memory: recorder.memory(memory),
@@ -100,16 +150,22 @@ export function rerecord(
       priq: recorder.wire("priq", wire),
     },
     msi: recorder.msi({ send: (gpa) => memory.answer("msi", gpa) }),
+    ...(isSince(4, header) ? { endpoints: recorder.endpoints(endpoints) } : {}),
   });
   const doors = {
     registers: recorder.device(smmu),
     dma: recorder.dma(smmu.dma),
     reset: recorder.reset(() => smmu.reset()),
+    ats: recorder.ats(smmu.atsPort()),
+    stallable: recorder.stallable(smmu.stallablePort()),
+    told: () => endpoints.told(),
   };
+  endpoints.ask = (asked) => performAsked(doors, asked);
   let next = 0;
   for (const index of kept) {
     for (; next <= index; next++) memory.learn(operations[next]);
     seconds = operations[index].t;
+    endpoints.begin(operations[index]);
     perform(doors, operations[index]);
   }
   return lines.slice(1).map((line) => {
@@ -122,9 +178,14 @@ interface Doors {
   readonly registers: MmioDevice;
   readonly dma: DmaPort;
   readonly reset: () => void;
+  readonly ats: AtsPort;
+  readonly stallable: StallableDmaPort;
+  /** A transaction that could wait has ended. */
+  readonly told: () => void;
 }
 
-function perform({ registers, dma, reset }: Doors, operation: Operation): void {
+function perform(doors: Doors, operation: Operation): void {
+  const { registers, reset } = doors;
   switch (operation.op) {
     case "reset":
       return reset();
@@ -137,10 +198,41 @@ function perform({ registers, dma, reset }: Doors, operation: Operation): void {
     case "ram-map":
     case "ram-unmap":
     case "stream-move":
+    case "stream-gone":
       return;
+    default:
+      performAsked(doors, operation);
   }
-  const [requester, lo, hi] = requesterOf(operation);
-  if (operation.op === "dma-message") dma.message(requester, lo, hi, operation.data);
-  else if (operation.op === "dma-read") dma.read(requester, lo, hi, new Uint8Array(operation.size));
-  else dma.write(requester, lo, hi, new Uint8Array(operation.size));
+}
+
+function performAsked({ dma, ats, stallable, told }: Doors, asked: Asked): void {
+  const [requester, lo, hi] = requesterOf(asked);
+  const way = asked.op.startsWith("translated-") ? ats.translated : dma;
+  const { asks = "" } = "asks" in asked ? asked : {};
+  const kind = {
+    write: asks.includes("w"),
+    execute: asks.includes("x"),
+    privileged: asks.includes("p"),
+  };
+  switch (asked.op) {
+    case "dma-message":
+    case "translated-message":
+      return void way.message(requester, lo, hi, asked.data);
+    case "dma-read":
+    case "translated-read":
+      return void way.read(requester, lo, hi, new Uint8Array(asked.size));
+    case "dma-write":
+    case "translated-write":
+      return void way.write(requester, lo, hi, new Uint8Array(asked.size));
+    case "stallable-read":
+      return stallable.read(requester, lo, hi, new Uint8Array(asked.size), told);
+    case "stallable-write":
+      return stallable.write(requester, lo, hi, new Uint8Array(asked.size), told);
+    case "translation-request":
+      return ats.translate(requester, lo, hi, kind, new TranslationCompletion());
+    case "page-request": {
+      const { group, last } = asked;
+      return ats.requestPage(requester, lo, hi, group, { ...kind, read: asks.includes("r"), last });
+    }
+  }
 }

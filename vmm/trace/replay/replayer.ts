@@ -3,7 +3,7 @@
  * @module
  */
 import type { DmaPort, MmioDevice } from "../../../hw/device.ts";
-import { type Entry, Exchange, type GuestMemory } from "../../../hw/guest_memory.ts";
+import type { Entry, GuestMemory } from "../../../hw/guest_memory.ts";
 import type { Observer } from "../../../hw/smmuv3/observer.ts";
 import { pageOf } from "./page.ts";
 import { SmmuV3, type SmmuV3Snapshot } from "../../../hw/smmuv3/smmuv3.ts";
@@ -18,10 +18,12 @@ import {
   type TraceHeader,
 } from "../format.ts";
 import { KnownMemory } from "../known_memory.ts";
+import { isSince } from "../shape.ts";
 import { compareOutputs, type Difference } from "./replayer_compare.ts";
+import { type Compared, ReplayEndpoints, type WaitingTransaction } from "./replayer_endpoints.ts";
 import { type Beside, ReplayHardware, UNKNOWABLE } from "./replayer_hardware.ts";
 import { CommandHistory } from "./replayer_history.ts";
-import { requesterOf } from "./replayer_requester.ts";
+import { ReplayOutputs } from "./replayer_outputs.ts";
 import { Payload } from "./replayer_payload.ts";
 import { withRegisters } from "./replayer_registers.ts";
 
@@ -39,6 +41,8 @@ export interface ReplaySnapshot {
   readonly device: SmmuV3Snapshot;
   /** What is known of guest memory: address, low and high word of each quad. */
   readonly known: readonly (readonly [gpa: number, lo: number, hi: number])[];
+  /** Transactions of endpoints that wait. */
+  readonly waiting: readonly WaitingTransaction[];
 }
 
 /** What came of an operation. */
@@ -62,6 +66,7 @@ export class Replayer {
   readonly history: CommandHistory = new CommandHistory();
   readonly #device: SmmuV3;
   readonly #hardware: ReplayHardware | undefined;
+  readonly #endpoints: ReplayEndpoints;
   readonly #known: KnownMemory;
   readonly #before = new Uint32Array(MOVING.length);
   #line = 1;
@@ -71,9 +76,8 @@ export class Replayer {
   #unknown: number | undefined;
   #fetches: number[] = [];
   #path = 0;
-  #out: Output[] = [];
   #result: unknown;
-  #expected: readonly Output[] = [];
+  readonly #outputs = new ReplayOutputs();
   readonly #payload = new Payload();
 
   /** A fresh device of the header's features, with the hardware of the header, and `beside` it another iommufd. */
@@ -85,6 +89,11 @@ export class Replayer {
     this.#known = new KnownMemory(header.log2known);
     const { iommufd } = header;
     this.#hardware = iommufd && new ReplayHardware({ ...header, iommufd }, this.#memory(), beside);
+    this.#endpoints = new ReplayEndpoints({
+      outputs: this.#outputs,
+      payload: this.#payload,
+      port: (streamId) => this.#port(streamId),
+    });
     this.#device = make({
       memory: this.#memory(),
       host: this.#hardware?.host,
@@ -96,9 +105,12 @@ export class Replayer {
         gerror: this.#wire("gerror"),
         priq: this.#wire("priq"),
       },
-      msi: { send: (gpa, data) => this.#answer(["msi", gpa, data >>> 0, false]) },
+      msi: { send: (gpa, data) => this.#outputs.answer(["msi", gpa, data >>> 0, false]) },
+      // Older recordings do not tell what endpoints are told.
+      ...(isSince(4, header) ? { endpoints: this.#endpoints.port } : {}),
       observer: this.#observer(),
     });
+    this.#endpoints.attach(this.#device);
     this.#hardware?.host.listen((words) => this.#device.hostEvent(words));
   }
 
@@ -121,7 +133,7 @@ export class Replayer {
   get outcome(): Outcome {
     return {
       result: this.#result,
-      out: this.#out,
+      out: this.#outputs.got,
       fetches: this.#fetches,
       unknown: this.#unknown,
     };
@@ -148,32 +160,29 @@ export class Replayer {
     change: (snapshot: SmmuV3Snapshot) => SmmuV3Snapshot,
     isKept: boolean = false,
   ): readonly Difference[] {
-    // The state of hardware is no part of a snapshot: nothing can be said about it.
-    if (this.#hardware !== undefined) return UNKNOWABLE;
+    // Neither the state of hardware nor who waited before is known: nothing can be said about it.
+    if (this.#hardware !== undefined || operation.op.startsWith("stallable-")) return UNKNOWABLE;
     const after = this.#device.snapshot();
     const { result, out, fetches, unknown } = this.outcome;
     const registers = withRegisters(after.registers, MOVING.map((at, i) => [at, this.#before[i]]));
     this.#isExperiment = true;
     try {
-      this.#device.restore(change({ ...after, registers }));
+      this.#restore(change({ ...after, registers }));
       return this.#compare(operation);
     } finally {
       this.#isExperiment = false;
       this.#result = result;
-      this.#out = [...out];
+      this.#outputs.got = [...out];
       this.#fetches = [...fetches];
       this.#unknown = unknown;
-      if (!isKept) this.#device.restore(after);
+      if (!isKept) this.#restore(after);
     }
   }
 
   /** Sets registers, without any effect of a write. */
   adjust(registers: readonly (readonly [offset: number, value: number])[]): void {
     const snapshot = this.#device.snapshot();
-    this.#device.restore({
-      ...snapshot,
-      registers: withRegisters(snapshot.registers, registers),
-    });
+    this.#restore({ ...snapshot, registers: withRegisters(snapshot.registers, registers) });
   }
 
   /** Memory as far as it is known. */
@@ -189,15 +198,23 @@ export class Replayer {
   /** The replay as it stands. */
   snapshot(): ReplaySnapshot {
     const { line } = this;
-    return { line, device: this.#device.snapshot(), known: [...this.#known.entries()] };
+    const waiting = [...this.#endpoints.waiting];
+    return { line, device: this.#device.snapshot(), known: [...this.#known.entries()], waiting };
   }
 
   /** Goes on where a snapshot was taken. Throws a RangeError when that is of another device. */
-  restore({ line, device, known }: ReplaySnapshot): void {
-    this.#device.restore(device);
+  restore({ line, device, known, waiting }: ReplaySnapshot): void {
+    this.#restore(device, waiting);
     this.#known.clear();
     for (const [gpa, lo, hi] of known) this.#known.learn(gpa, lo, hi);
     this.#line = line;
+  }
+
+  #restore(
+    snapshot: SmmuV3Snapshot,
+    waiting: readonly WaitingTransaction[] = this.#endpoints.waiting,
+  ): void {
+    this.#device.restore(snapshot, this.#endpoints.restore(waiting));
   }
 
   #compare(operation: Operation): readonly Difference[] {
@@ -206,9 +223,8 @@ export class Replayer {
     this.#unknown = undefined;
     this.#fetches = [];
     this.#path = 0;
-    this.#out = [];
+    this.#outputs.begin(operation.out ?? NONE);
     this.#payload.begin(undefined);
-    this.#expected = operation.out ?? NONE;
     const done = this.#do(operation);
     this.#learnRest();
     if (done === undefined) this.#hardware?.forget();
@@ -218,7 +234,7 @@ export class Replayer {
     this.#result = got;
     const isSame = expected === got && this.#unknown === undefined &&
       (operation.fetches ?? 0) === this.#fetches.length && (operation.path ?? 0) === this.#path &&
-      this.#expected.length === 0 && this.#out.length === 0;
+      this.#outputs.expected.length === 0 && this.#outputs.got.length === 0;
     return isSame ? calls : [...this.#differences(operation, expected, got), ...calls];
   }
 
@@ -235,7 +251,12 @@ export class Replayer {
     }
     compare("number of fetches", operation.fetches ?? 0, this.#fetches.length);
     compare("addresses of fetches (hash)", operation.path ?? 0, this.#path);
-    compareOutputs(this.#expected, this.#out, this.#payload.isRecorded, differences);
+    compareOutputs(
+      this.#outputs.expected,
+      this.#outputs.got,
+      this.#payload.isRecorded,
+      differences,
+    );
     return differences;
   }
 
@@ -260,7 +281,7 @@ export class Replayer {
   }
 
   /** Does it; undefined for what a newer minor version of the format added. */
-  #do(operation: Operation): [expected: unknown, got: unknown] | undefined {
+  #do(operation: Operation): Compared | undefined {
     const device = this.#device;
     switch (operation.op) {
       case "write":
@@ -274,28 +295,15 @@ export class Replayer {
       case "reset":
         device.reset();
         return [undefined, undefined];
-      case "dma-read":
-      case "dma-write": {
-        this.#payload.begin(operation.payload);
-        const bytes = this.#payload.bytes(operation.size, operation.op === "dma-write");
-        const [requester, lo, hi] = requesterOf(operation);
-        const dma = this.#port(operation.stream);
-        const ok = operation.op === "dma-read"
-          ? dma.read(requester, lo, hi, bytes)
-          : dma.write(requester, lo, hi, bytes);
-        return [operation.ok, ok];
-      }
-      case "dma-message": {
-        const [requester, lo, hi] = requesterOf(operation);
-        const ok = this.#port(operation.stream).message(requester, lo, hi, operation.data);
-        return [operation.ok, ok];
-      }
       case "hardware-event":
         device.hostEvent(new Uint32Array(fromHex(operation.bytes).slice().buffer));
         return [undefined, undefined];
       case "stream-move":
         this.#hardware?.move(operation.moves);
         device.refreshHost();
+        return [undefined, undefined];
+      case "stream-gone":
+        this.#hardware?.withdraw(operation.gone);
         return [undefined, undefined];
       case "ram-map":
         return [operation.ok, this.#hardware?.map(operation) ?? operation.ok];
@@ -304,14 +312,14 @@ export class Replayer {
         if (operation.op === "ram-unmap") this.#hardware?.unmap(operation);
         return [undefined, undefined];
       default:
-        return undefined;
+        return this.#endpoints.ask(operation);
     }
   }
 
   /** The way of an endpoint: through hardware where the recording had it. */
   #port(streamId: number): DmaPort {
     const send = (gpa: number, data: number): boolean =>
-      this.#answer(["msi", gpa, data >>> 0, false]);
+      this.#outputs.answer(["msi", gpa, data >>> 0, false]);
     return this.#hardware?.port(streamId, send) ?? this.#device.dma;
   }
 
@@ -319,14 +327,14 @@ export class Replayer {
   #memory(): GuestMemory {
     return {
       fetch: (gpa, into) => this.#fetch(gpa, into),
-      store: (gpa, from) => this.#answer(["store", gpa, toHex(from.bytes), true]),
-      store32: (gpa, value) => this.#answer(["store32", gpa, value >>> 0, true]),
+      store: (gpa, from) => this.#outputs.answer(["store", gpa, toHex(from.bytes), true]),
+      store32: (gpa, value) => this.#outputs.answer(["store32", gpa, value >>> 0, true]),
       compareExchange: (gpa, expected, desired) =>
-        this.#exchange(gpa, toHex(expected.bytes), toHex(desired.bytes)),
+        this.#outputs.exchange(gpa, toHex(expected.bytes), toHex(desired.bytes)),
       read: (gpa, into) =>
-        this.#answer(["read", gpa, into.length, this.#payload.supply(into), true]),
+        this.#outputs.answer(["read", gpa, into.length, this.#payload.supply(into), true]),
       write: (gpa, from) =>
-        this.#answer(["write", gpa, from.length, this.#payload.sum(from), true]),
+        this.#outputs.answer(["write", gpa, from.length, this.#payload.sum(from), true]),
     };
   }
 
@@ -366,23 +374,6 @@ export class Replayer {
   }
 
   #wire(name: string): { pulse(): void; set(): void } {
-    return { pulse: () => void this.#out.push(["irq", name]), set: () => {} };
-  }
-
-  /** Notes an exchange, and answers what came of it where the recording has one at the same place. */
-  #exchange(gpa: number, expected: string, desired: string): number {
-    const recorded = this.#expected[this.#out.length];
-    const outcome = recorded?.[0] === "exchange" ? recorded[4] : Exchange.Done;
-    this.#out.push(["exchange", gpa, expected, desired, outcome]);
-    return outcome;
-  }
-
-  /** Notes an output, and answers whether there was RAM as the recording has it at the same place. */
-  #answer(output: Output): boolean {
-    const recorded = this.#expected[this.#out.length];
-    const last = recorded?.at(-1);
-    const ok = recorded?.[0] === output[0] && typeof last === "boolean" ? last : true;
-    this.#out.push([...output.slice(0, -1), ok] as unknown as Output);
-    return ok;
+    return { pulse: () => this.#outputs.note(["irq", name]), set: () => {} };
   }
 }

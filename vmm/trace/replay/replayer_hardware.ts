@@ -101,6 +101,11 @@ export class ReplayHardware {
     this.#embedded.move(moves);
   }
 
+  /** The host has taken a device back. */
+  withdraw(streamId: number): void {
+    this.#embedded.withdraw(streamId);
+  }
+
   /** What was asked since the last time, held against the recording. */
   compare(expected: readonly IommufdCall[] = NONE): Difference[] {
     const got = this.#calls;

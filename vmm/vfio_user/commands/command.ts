@@ -9,6 +9,7 @@ import type { Pinned } from "../../../uapi/pinned.ts";
 import type { Poller } from "../../../uapi/poll.ts";
 import type { GuestRamOwner, Refusal } from "../../guest_ram_map.ts";
 import type { Intx } from "../intx.ts";
+import type { RequestLine } from "../request_line.ts";
 import type { Regions } from "../regions.ts";
 
 /** What the commands of one client work on. */
@@ -19,6 +20,8 @@ export interface Target {
   readonly regions: Regions;
   /** Its wired interrupt, if it has one. */
   readonly intx: Intx | undefined;
+  /** How the client is asked to give the function back, if that can happen. */
+  readonly request: RequestLine | undefined;
   /** Where the client's maps go. */
   readonly ram: GuestRamOwner;
   /** For descriptors that unmask the interrupt. */

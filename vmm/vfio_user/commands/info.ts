@@ -33,9 +33,10 @@ export const getRegionInfo: Command = {
 /** GET_IRQ_INFO. */
 export const getIrqInfo: Command = { sizeBytes: IRQ_INFO.end, needsReply: true, run: irqInfo };
 
-/** How many interrupts of an index a client may use: INTx only. The function sends its messages itself. */
-export function irqCount({ intx }: Target, index: number): number {
-  return index === IRQ.INTX && intx !== undefined ? 1 : 0;
+/** How many interrupts of an index a client may use. The function sends its messages itself. */
+export function irqCount({ intx, request }: Target, index: number): number {
+  const line = index === IRQ.INTX ? intx : index === IRQ.REQUEST ? request : undefined;
+  return line === undefined ? 0 : 1;
 }
 
 function info(_: Target, { message }: Request, { view }: Pinned): number | Refusal {
@@ -94,10 +95,11 @@ function irqInfo(target: Target, { message }: Request, { view }: Pinned): number
   const index = message.view.getUint32(IRQ_INFO.index, true);
   if (argsz < IRQ_INFO.end - HEADER.end) return invalid(`its argsz is ${argsz}`);
   if (index >= IRQ.count) return invalid(`there is no interrupt index ${index}`);
-  const { EVENTFD, MASKABLE, AUTOMASKED } = IRQ_INFO_FLAGS;
+  const { EVENTFD, MASKABLE, AUTOMASKED, NORESIZE } = IRQ_INFO_FLAGS;
   const count = irqCount(target, index);
+  const flags = EVENTFD | (index === IRQ.INTX ? MASKABLE | AUTOMASKED : NORESIZE);
   view.setUint32(IRQ_INFO.argsz, IRQ_INFO.end - HEADER.end, true);
-  view.setUint32(IRQ_INFO.flags, count === 0 ? 0 : EVENTFD | MASKABLE | AUTOMASKED, true);
+  view.setUint32(IRQ_INFO.flags, count === 0 ? 0 : flags, true);
   view.setUint32(IRQ_INFO.index, index, true);
   view.setUint32(IRQ_INFO.count, count, true);
   return IRQ_INFO.end;

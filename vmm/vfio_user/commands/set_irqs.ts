@@ -5,6 +5,7 @@
 import { EventFd } from "../../../uapi/eventfd.ts";
 import type { Refusal } from "../../guest_ram_map.ts";
 import type { Intx } from "../intx.ts";
+import type { RequestLine } from "../request_line.ts";
 import { HEADER, IRQ, SET_IRQS, SET_IRQS_FLAGS } from "../protocol.ts";
 import { type Command, invalid, type Request, type Target } from "./command.ts";
 import { irqCount } from "./info.ts";
@@ -37,7 +38,10 @@ function run(target: Target, request: Request): number | Refusal {
   if (!isKnown(kind, action) || (count === 0 && flags !== (NONE | TRIGGER))) {
     return invalid(`its flags are 0x${flags.toString(16)}, for ${count} interrupts`);
   }
-  const { intx } = target;
+  const { intx, request: line } = target;
+  if (line !== undefined && index === IRQ.REQUEST) {
+    return ask(line, { kind, action, count }, request);
+  }
   if (intx === undefined || index !== IRQ.INTX) return HEADER.end;
   if (count === 0) intx.disconnect();
   else if (kind === EVENTFD) return connect(target, intx, action, request);
@@ -52,19 +56,42 @@ function isKnown(kind: number, action: number): boolean {
   return isKind && isAction;
 }
 
-/** Without a descriptor, the counter that was there goes. */
 function connect(
   { poller }: Target,
   intx: Intx,
   action: number,
-  { fds }: Request,
+  request: Request,
 ): number | Refusal {
+  const counter = counterOf(request);
+  if ("reason" in counter) return counter;
+  if (action === TRIGGER) intx.trigger(counter.event);
+  else intx.unmaskOn(counter.event, poller);
+  return HEADER.end;
+}
+
+/** The interrupt cannot be masked, as the kernel's. Who triggers it asks itself. */
+function ask(
+  line: RequestLine,
+  { kind, action, count }: { kind: number; action: number; count: number },
+  request: Request,
+): number | Refusal {
+  if (action !== TRIGGER) return invalid("requests cannot be masked");
+  if (kind === EVENTFD || count === 0) {
+    const counter = counterOf(request);
+    if ("reason" in counter) return counter;
+    line.trigger(counter.event);
+  } else if (kind === NONE || request.message.view.getUint8(SET_IRQS.data) !== 0) {
+    line.signal();
+  }
+  return HEADER.end;
+}
+
+/** The counter that came along. Without a descriptor, the one that was there goes. */
+function counterOf({ fds }: Request): { readonly event: EventFd | undefined } | Refusal {
   const fd = fds.shift();
   const event = fd && EventFd.adopt(fd);
   if (fd !== undefined && event === undefined) return invalid("its descriptor is no eventfd");
-  if (action === TRIGGER) intx.trigger(event);
-  else intx.unmaskOn(event, poller);
-  return HEADER.end;
+  return { event };
 }
 
 function act(intx: Intx, action: number): void {

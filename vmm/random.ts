@@ -1,27 +1,31 @@
 /**
- * Choices that a seed decides.
+ * Random numbers that a seed repeats.
  * @module
  */
 
-/** A generator (xorshift32) whose numbers follow from its seed. */
+/** A generator: sfc32, of four words of state. `toString()` says its seed. */
 export class Random {
-  #state: number;
+  readonly #name: string;
+  #a: number;
+  #b: number;
+  #c = 0x9e37_79b9;
+  #counter = 1;
 
-  /** A generator of the given seed, a whole number of 32 bits. */
-  constructor(seed: number) {
-    // Neighbouring seeds begin far apart, and none begins at 0, where the generator would stay.
-    this.#state = Math.imul(seed ^ 0x9e37_79b9, 0x85eb_ca6b) || 1;
-    for (let i = 0; i < 4; i++) this.word();
+  /** Two seeds of 32 bits make a generator: a seed, by default another one each time, and which of its streams. */
+  constructor(seed: number = Date.now() & 0x7fff_ffff, stream: number = 0) {
+    this.#name = stream === 0 ? `seed ${seed}` : `seed ${seed}, stream ${stream}`;
+    this.#a = seed | 0;
+    this.#b = stream | 0;
+    for (let i = 0; i < 12; i++) this.word();
   }
 
   /** 32 random bits, unsigned. */
   word(): number {
-    let x = this.#state;
-    x ^= x << 13;
-    x ^= x >>> 17;
-    x ^= x << 5;
-    this.#state = x;
-    return x >>> 0;
+    const sum = (this.#a + this.#b + this.#counter++) | 0;
+    this.#a = this.#b ^ (this.#b >>> 9);
+    this.#b = (this.#c + (this.#c << 3)) | 0;
+    this.#c = ((this.#c << 21) | (this.#c >>> 11)) + sum | 0;
+    return sum >>> 0;
   }
 
   /** 64 random bits. */
@@ -44,6 +48,11 @@ export class Random {
     return this.word() < probability * 2 ** 32;
   }
 
+  /** True once in `times`. */
+  oneIn(times: number): boolean {
+    return this.below(times) === 0;
+  }
+
   /** One of several. */
   of<T>(choices: readonly T[]): T {
     return choices[this.below(choices.length)];
@@ -57,5 +66,9 @@ export class Random {
       [all[i], all[at]] = [all[at], all[i]];
     }
     return all;
+  }
+
+  toString(): string {
+    return this.#name;
   }
 }
