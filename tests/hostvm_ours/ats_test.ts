@@ -18,9 +18,10 @@ import { refusal } from "../support/mock_test.ts";
 import { EXTENDED, RootConfig } from "../support/root_config.ts";
 import { SharedPages } from "../support/shared_pages.ts";
 
-/** The first device has the capability, the second has not. */
-const [WITH, WITHOUT] = [0, 1];
+/** The second device has the capability, the first has not. */
+const [WITHOUT, WITH] = [0, 1];
 const ENABLE = 0x8000;
+const ATS_NOT_SUPPORTED = 8n;
 const IOVA = 0x7_0000_0000;
 const PASIDS = [1, 0xfff0];
 const [SUCCESS, UNSUPPORTED_REQUEST] = [0, 1];
@@ -42,6 +43,8 @@ const isOff = Deno.readTextFileSync("/proc/cmdline").includes("pci=noats");
 class TwoSpaces implements Disposable {
   readonly tester: DmaTester;
   readonly spaces: KernelSpace[];
+  /** What the kernel says of the device: flags of `iommufd_hw_capabilities`. */
+  readonly capabilities: bigint;
   readonly #pages: SharedPages;
   readonly #stack: DisposableStack;
 
@@ -51,6 +54,7 @@ class TwoSpaces implements Disposable {
     this.#pages = stack.use(new SharedPages(3 * PAGE));
     const device = stack.use(iommufd.bindVfio(vfioPath(DMA_TEST_CLASS, index)));
     this.tester = new DmaTester(device.vfio);
+    this.capabilities = iommufd.getHwInfo(device.devId).capabilities;
     const [plain, ...spaces] = [0, 1, 2].map(() => new KernelSpace(iommufd, device.devId));
     this.spaces = spaces;
     device.attach(plain.hwptId);
@@ -123,6 +127,7 @@ for (const index of isOff ? [WITH, WITHOUT] : [WITHOUT]) {
   Deno.test(`without ATS the device ${index} asks for nothing, and nothing is invalidated there`, () => {
     using made = new TwoSpaces(index);
     const { tester, spaces } = made;
+    assertEquals(made.capabilities & ATS_NOT_SUPPORTED, ATS_NOT_SUPPORTED);
     if (index === WITH) assertEquals(tester.translate(IOVA, true, PASIDS[0]).status, NOT_SENT);
     assertEquals(made.reached(), [0, 1]);
     spaces[0].unmap(IOVA);

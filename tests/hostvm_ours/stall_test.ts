@@ -21,8 +21,8 @@ import { eventWords, KernelGuest, vfioPath } from "../support/kernel_guest.ts";
 import { KernelSpace, PAGE } from "../support/kernel_space.ts";
 import { SharedPages } from "../support/shared_pages.ts";
 
-/** The first device cannot wait, the second can. */
-const [PROMPT, PATIENT] = [0, 1];
+/** The first device can wait, the second cannot. */
+const [PATIENT, PROMPT] = [0, 1];
 const IOVA = 0x7_0000_0000;
 const [SUCCESS, INVALID] = [0, 1];
 const [PASID_VALID, LAST_PAGE] = [1, 2];

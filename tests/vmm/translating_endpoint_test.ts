@@ -1,10 +1,13 @@
-/** An endpoint with an ATC as a VMM serves it: two functions, one guest's memory, and the wire of the SMMU. */
+/**
+ * An endpoint with an ATC, and one that can be stalled, as a VMM serves them: two functions, one guest's memory, and the
+ * wire of the SMMU.
+ */
 import { assertEquals, assertThrows } from "@std/assert";
 import { EventFd } from "../../uapi/eventfd.ts";
 import { Poller } from "../../uapi/poll.ts";
 import type { Features } from "../../hw/smmuv3/features.ts";
 import { Counters } from "../../vmm/counters.ts";
-import type { RecordingConfiguration } from "../../vmm/device_configuration.ts";
+import type { IommufdKind } from "../../vmm/device_configuration.ts";
 import { EnvironmentError } from "../../vmm/environment_error.ts";
 import { DeviceMachine } from "../../vmm/machine.ts";
 import { SharedPages } from "../support/shared_pages.ts";
@@ -12,8 +15,9 @@ import { realize, VfioUserClient, words } from "../support/vfio_user_client.ts";
 
 const RAM = 0x4000_0000;
 const SIZE = 0x10_0000;
-const [CMDQ, PRIQ, STRTAB, CD, ROOT, DATA] = [
+const [CMDQ, EVENTQ, PRIQ, STRTAB, CD, ROOT, DATA] = [
   0x1_0000,
+  0x1_8000,
   0x2_0000,
   0x3_0000,
   0x4_0000,
@@ -24,6 +28,14 @@ const [CMDQ, PRIQ, STRTAB, CD, ROOT, DATA] = [
 const SID = 8;
 const IOVA = 0x7000;
 
+/** What an SMMU has, and what its endpoint does of its own. */
+interface Kind {
+  readonly features: Partial<Features>;
+  readonly endpoint: { readonly ats?: boolean; readonly stalls?: boolean };
+}
+const TRANSLATING: Kind = { features: { ats: true, pri: true }, endpoint: { ats: true } };
+const STALLING: Kind = { features: { stallModel: 0, stallMax: 2 }, endpoint: { stalls: true } };
+
 /** A guest that holds both functions by their sockets. */
 class Served implements Disposable {
   readonly #stack = new DisposableStack();
@@ -33,12 +45,12 @@ class Served implements Disposable {
   readonly tester: VfioUserClient;
   #prod = 0;
 
-  constructor() {
+  constructor(kind: Kind = TRANSLATING) {
     const folder = Deno.makeTempDirSync();
     this.#stack.defer(() => Deno.removeSync(folder, { recursive: true }));
     const [smmuSocketPath, socketPath] = [`${folder}/smmu.sock`, `${folder}/dma.sock`];
     const poller = new Poller();
-    this.#stack.use(made({ ats: true, pri: true }, smmuSocketPath, socketPath, poller));
+    this.#stack.use(made(kind, smmuSocketPath, socketPath, poller));
     const ram = this.#stack.use(new SharedPages(SIZE));
     this.memory = ram.view;
     this.interrupts = this.#stack.use(EventFd.create());
@@ -109,18 +121,17 @@ class Served implements Disposable {
 }
 
 function made(
-  features: Partial<Features>,
+  { features, endpoint }: Kind,
   smmuSocketPath: string,
   socketPath: string,
   poller: Poller,
-  recording?: RecordingConfiguration,
+  iommufd: IommufdKind = "none",
 ): DeviceMachine {
   return new DeviceMachine({
     smmuSocketPath,
     features,
-    iommufd: "none",
-    ...(recording ? { recording } : {}),
-    endpoints: [{ kind: "dma-test", ats: true, socketPath, streamId: SID }],
+    iommufd,
+    endpoints: [{ kind: "dma-test", ...endpoint, socketPath, streamId: SID }],
   }, { poller, counters: new Counters(), log: () => {}, ask: () => {}, unplug: () => {} });
 }
 
@@ -148,16 +159,43 @@ Deno.test("a page is asked for, which the guest is told of by the wire, mapped, 
   assertEquals([served.get(tester, 0x1024), served.get(tester, 0x1028)], [0, 1]);
 });
 
-Deno.test("an endpoint cannot have ATS where the SMMU has none, or where all that it does is to be recorded", () => {
+Deno.test("a transfer to where nothing is waits until the guest resumes it", () => {
+  using served = new Served(STALLING);
+  const { smmu, tester } = served;
+  served.enable();
+  served.quad(CD, 16n | 1n << 30n | 1n << 31n | 0x7205n << 32n); // S
+  for (const [at, value] of [[0xa0, EVENTQ | 4], [0x20, 0xd]]) served.set(smmu, at, value);
+  for (const [at, value] of [[0x0c, 8], [0x1c, DATA], [0x14, 1]]) served.set(tester, at, value);
+  served.get(tester, 0x00);
+  assertEquals(served.get(tester, 0x10), 0xffff_fffd);
+  const [word0, word1, address] = [0, 8, 16]
+    .map((at) => served.memory.getBigUint64(EVENTQ - RAM + at, true));
+  assertEquals([word0, word1 >> 31n & 1n, address], [
+    0x10n | BigInt(SID) << 32n,
+    1n,
+    BigInt(IOVA),
+  ]);
+  served.map(DATA);
+  assertEquals(served.get(tester, 0x10), 0xffff_fffd, "nobody has answered");
+  served.command(0x44n | 1n << 12n | BigInt(SID) << 32n, word1 & 0xffffn);
+  assertEquals(served.get(tester, 0x10), 0);
+  assertEquals(served.memory.getBigUint64(DATA - RAM, true), 0x1234_5678_1234_5678n);
+});
+
+Deno.test("an endpoint can have nothing that the SMMU has not, or that an iommufd has no way for", () => {
   const folder = Deno.makeTempDirSync();
-  const make = (features: Partial<Features>, recording?: RecordingConfiguration): DeviceMachine =>
-    made(features, `${folder}/smmu.sock`, `${folder}/dma.sock`, new Poller(), recording);
+  const make = (kind: Kind, iommufd?: IommufdKind): DeviceMachine =>
+    made(kind, `${folder}/smmu.sock`, `${folder}/dma.sock`, new Poller(), iommufd);
   assertThrows(
-    () => make({}),
+    () => make({ ...TRANSLATING, features: {} }),
     RangeError,
     "Endpoint dma-test has ats, but feature ats of its SMMU is false",
   );
-  const recording = { ring: new SharedArrayBuffer(0x10_0000), guest: {}, payload: false };
-  assertThrows(() => make({ ats: true }, recording), EnvironmentError, "Cannot record");
+  assertThrows(
+    () => make({ ...STALLING, features: {} }),
+    RangeError,
+    "Endpoint dma-test stalls, but feature stallModel of its SMMU is 1",
+  );
+  assertThrows(() => make(STALLING, "model"), EnvironmentError, "Cannot stall an endpoint");
   Deno.removeSync(folder, { recursive: true });
 });

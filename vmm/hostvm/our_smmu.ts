@@ -43,12 +43,12 @@ export const SERVER_FEATURES: Partial<Features> = {
 };
 
 /**
- * DMA test devices behind it: one that translates for itself and asks for pages, and one whose transfers wait. Both in one
- * would be an STE that the architecture has as invalid, by EATS and S2S.
+ * DMA test devices behind it: one whose transfers wait, which a guest of the server is given, and one that translates for
+ * itself and asks for pages. Both in one would be an STE that the architecture has as invalid, by EATS and S2S.
  */
 const DEVICES: readonly { readonly ats: boolean; readonly stalls: boolean }[] = [
-  { ats: true, stalls: false },
   { ats: false, stalls: true },
+  { ats: true, stalls: false },
 ];
 const PASID_WIDTH = 16;
 
