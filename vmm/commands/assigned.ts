@@ -13,9 +13,11 @@ import {
   checkNesting,
   checkNvme,
   checkPasids,
+  checkTakenBack,
 } from "../passthrough/checks.ts";
 import { findFunctions, FUNCTION_CLASS, type FunctionKind } from "../passthrough/host_functions.ts";
 import { Peer } from "../passthrough/peer.ts";
+import { takeBack, type TakenBack } from "../passthrough/take_back.ts";
 import { pseudoRandomBytes } from "../provision/disk.ts";
 import type { GuestEvent } from "../provision/guest_console.ts";
 import { provision } from "../provision/provision.ts";
@@ -72,6 +74,15 @@ export const WORK_FLAGS: Readonly<Record<string, Flag>> = {
   },
   flr: { help: "The NVMe disk is reset by a Function Level Reset while it reads" },
   reboot: { help: "The guest reboots when it is done, and uses the card once more" },
+  "take-back": {
+    help:
+      "In the end this host takes the network card back from its running guest: asked to unplug it with --root-ports, " +
+      "else it finds it gone; the card's registers trap then",
+  },
+  deaf: {
+    help:
+      "With --take-back --root-ports: the guest does not hear that it is asked, and the card is pulled out",
+  },
   fault: { help: "In the end the network card reads where nothing is mapped" },
   ...ROOT_PORTS_FLAG,
 };
@@ -87,6 +98,8 @@ export interface Work {
   readonly flr: boolean;
   readonly reboot: boolean;
   readonly fault: boolean;
+  readonly takeBack: boolean;
+  readonly deaf: boolean;
   readonly rootPorts: boolean;
   readonly pasid: PasidChoice;
   readonly registers: RegisterChoice;
@@ -101,6 +114,15 @@ export function workOf(values: Values): Work {
     const all = Object.keys(FUNCTION_CLASS).join(", ");
     throw new UsageError(`Cannot use --devices ${text}: it is some of ${all}`);
   }
+  const takeBack = values.on("take-back");
+  if (takeBack && !known.includes("vf")) {
+    throw new UsageError(`Cannot use --take-back with --devices ${text}: it is of a network card`);
+  }
+  for (const other of ["fault", "compare"]) {
+    if (takeBack && values.on(other)) {
+      throw new UsageError(`Cannot use --take-back with --${other}: both want the card at the end`);
+    }
+  }
   return {
     kinds: known,
     mib: values.integer("mib", 4, 1, 256),
@@ -111,6 +133,8 @@ export function workOf(values: Values): Work {
     flr: values.on("flr"),
     reboot: values.on("reboot"),
     fault: values.on("fault"),
+    takeBack,
+    deaf: values.on("deaf"),
     rootPorts: values.on("root-ports"),
     pasid: pasidOf(values),
     registers: registersOf(values),
@@ -149,6 +173,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const peerIp = values.text("peer") ?? "10.0.9.1";
   const timeoutSeconds = values.integer("timeout", 1200, 1, LONGEST_S);
   const { kinds, mib, mtu, cpuCount, disk, flr, reboot, fault, rootPorts, pasid, registers } = work;
+  const isTaken = work.takeBack;
   const assign = findFunctions(kinds);
   const guestIp = peerIp.replace(/\d+$/, "2");
   const places = endpointPlaces(EMULATED + kinds.length, rootPorts).slice(EMULATED);
@@ -164,6 +189,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const words =
     `iommu.strict=1 vsmmu.net=${guestIp},${peerIp},${sends},${takes} vsmmu.mtu=${mtu} vsmmu.maps=${maps}`;
   const said: GuestEvent[] = [];
+  let taken: Promise<TakenBack> | undefined;
   const result = await runMicrovm({
     parts: partsOf(values),
     cpuCount,
@@ -171,10 +197,11 @@ async function runCommand(values: Values, io: Io): Promise<number> {
     hugePages: values.on("huge-pages"),
     append: `${words} ` +
       `vsmmu.iova=0x${FAULT_IOVA.toString(16)} vsmmu.nvme=${mib} vsmmu.config=${first}` +
-      // Its GICv2m keeps no function from another's interrupts, which VFIO wants to be told of.
+      // Without a driver of theirs, ports hear nothing. The tester's GICv2m keeps no function from another's interrupts, which VFIO wants to be told of.
+      (work.deaf ? " pcie_ports=compat" : "") +
       (tester ? ` iommufd.allow_unsafe_interrupts=1 vsmmu.pasids=${tester.address}` : ""),
     actions: [
-      ...(disk ? ["disk"] : []),
+      ...(disk && !isTaken ? ["disk"] : []),
       ...(card ? ["net"] : []),
       ...(hasNvme ? ["nvme"] : []),
       ...(hasNvme && flr ? ["flr"] : []),
@@ -183,6 +210,8 @@ async function runCommand(values: Values, io: Io): Promise<number> {
       ...(configPath === undefined ? [] : ["config"]),
       ...(card && fault ? ["netfault"] : []),
       ...(card && work.compare ? ["maps"] : []),
+      // What else is behind the same SMMU goes on.
+      ...(isTaken ? ["takeback", "disk"] : []),
     ],
     benchMiB: 8,
     interrupts: "msix",
@@ -190,8 +219,12 @@ async function runCommand(values: Values, io: Io): Promise<number> {
     assign,
     rootPorts,
     pasid,
+    bars: isTaken && !rootPorts ? "trapped" : "mapped",
     registers,
-    judge: (events, summary) => {
+    heard: ({ kind }) => {
+      if (kind === "kept") taken = takeBack(hostDevice(assign[kinds.indexOf("vf")]).address);
+    },
+    judge: async (events, summary) => {
       said.push(...events);
       for (const event of events) {
         if (event.kind === "config") config.set(event.bytes, event.offset);
@@ -202,6 +235,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
         ...(tester ? checkPasids(events, tester) : []),
         ...checkNesting(summary),
         ...(card && fault ? checkCardFault(events, card, FAULT_IOVA) : []),
+        ...(isTaken ? checkTakenBack(events, await taken, wayOf(work)) : []),
       ];
     },
     record: recordingOf(values),
@@ -258,6 +292,11 @@ async function runPeer(
     console: note,
     signal,
   });
+}
+
+/** How a guest is to find that its card has gone. */
+function wayOf({ rootPorts, deaf }: Work): "unplugged" | "ones" {
+  return rootPorts && !deaf ? "unplugged" : "ones";
 }
 
 function cardOf(

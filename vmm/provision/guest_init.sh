@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # First process of the guest: runs the actions that the kernel command line names and powers off.
 #
-#   vsmmu.run=disk,fault,domains,renumber,bench,maps,net,nvme,flr,config,netfault,pasids,shell
+#   vsmmu.run=disk,fault,domains,renumber,bench,maps,net,nvme,flr,config,netfault,takeback,pasids,shell
 #                                      actions, in this order; disk by default; after `reboot` the next boot goes on
 #   vsmmu.iova=0x123456780000          address that `fault` has the DMA test device write to
 #   vsmmu.net=OWN,PEER,RECEIVE,SEND    addresses of this guest and of the peer of `net`, which sends to whoever connects to
@@ -299,6 +299,24 @@ netfault() { # The card, which no driver has any more, is told to read descripto
   usleep 1000000
 }
 
+takeback() { # The host wants the card back. A port unplugs it; elsewhere its registers read as ones, and its driver is told here.
+  attach_card
+  say "kept $card"
+  how=unplugged
+  for try in $(seq 300); do
+    [ -e $pci ] || break
+    if [ "$how" = unplugged ] && [ "$(od -An -tx2 -N2 $pci/config | tr -d ' ')" = ffff ]; then
+      how=ones
+      ls -d ${pci%/*}/*:pcie* > /dev/null 2>&1 && how=pulled           # A driver of the port sees to it.
+      [ $how = pulled ] || echo 1 > $pci/remove
+    fi
+    usleep 200000
+  done
+  [ -e $pci ] && fail "$card is still there"
+  [ -e /sys/class/net/eth0 ] && fail "The driver of $card has not let go"
+  say "gone $card $how"
+}
+
 call() { # FD REQUEST WORD…: an ioctl whose structure is these words; sets `answer` to what they are then.
   fd=$1
   { for word in $2 0; do printf "$(le32 $word)"; done; shift 2; for word; do printf "$(le32 $word)"; done; } > /request
@@ -395,7 +413,7 @@ for action in $(setting run disk | tr , ' '); do
   at=$((at + 1))
   [ $at -gt $over ] || continue
   case $action in
-    disk | fault | domains | renumber | bench | maps | net | nvme | flr | config | netfault | pasids | shell | reboot) say "run $action"; $action ;;
+    disk | fault | domains | renumber | bench | maps | net | nvme | flr | config | netfault | takeback | pasids | shell | reboot) say "run $action"; $action ;;
     *) fail "No such action: $action" ;;
   esac
 done
