@@ -159,6 +159,10 @@ export const assigned: Command = {
       help:
         "Where the first function's configuration space goes as the guest sees it, for lspci -F",
     },
+    lspci: {
+      value: "PATH",
+      help: "Where it goes what lspci says of the first function in the guest",
+    },
     ...RECORD_FLAGS,
     ...HUGE_PAGES_FLAG,
     firmware: { value: "PATH", help: "UEFI for --compare" },
@@ -175,6 +179,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const { kinds, mib, mtu, cpuCount, disk, flr, reboot, fault, rootPorts, pasid, registers } = work;
   const isTaken = work.takeBack;
   const assign = findFunctions(kinds);
+  const addresses = assign.map((path) => hostDevice(path).address);
   const guestIp = peerIp.replace(/\d+$/, "2");
   const places = endpointPlaces(EMULATED + kinds.length, rootPorts).slice(EMULATED);
   const first = places[0].address;
@@ -182,6 +187,8 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const tester = places[kinds.indexOf("dma")];
   using peer = card && await Peer.listen(peerIp, pseudoRandomBytes(mib << 20, SEED));
   const configPath = values.text("config");
+  const lspciPath = values.text("lspci");
+  const notes: string[] = [];
   const config = new Uint8Array(4096);
   const hasNvme = kinds.includes("nvme");
   const { sends, takes } = peer?.ports ?? { sends: 0, takes: 0 };
@@ -191,7 +198,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const said: GuestEvent[] = [];
   let taken: Promise<TakenBack> | undefined;
   const result = await runMicrovm({
-    parts: partsOf(values),
+    parts: { ...partsOf(values), withLspci: lspciPath !== undefined },
     cpuCount,
     memoryMiB: MEMORY_MIB,
     hugePages: values.on("huge-pages"),
@@ -208,6 +215,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
       ...(tester ? ["pasids"] : []),
       ...(reboot ? ["reboot", ...(card ? ["net"] : [])] : []),
       ...(configPath === undefined ? [] : ["config"]),
+      ...(lspciPath === undefined ? [] : ["lspci"]),
       ...(card && fault ? ["netfault"] : []),
       ...(card && work.compare ? ["maps"] : []),
       // What else is behind the same SMMU goes on.
@@ -222,7 +230,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
     bars: isTaken && !rootPorts ? "trapped" : "mapped",
     registers,
     heard: ({ kind }) => {
-      if (kind === "kept") taken = takeBack(hostDevice(assign[kinds.indexOf("vf")]).address);
+      if (kind === "kept") taken = takeBack(addresses[kinds.indexOf("vf")]);
     },
     judge: async (events, summary) => {
       said.push(...events);
@@ -242,7 +250,10 @@ async function runCommand(values: Values, io: Io): Promise<number> {
     interactive: false,
     timeoutSeconds,
     console: io.note,
-    progress: io.note,
+    progress: (line) => {
+      notes.push(line);
+      io.note(line);
+    },
     signal: io.signal,
   });
   for (const line of resultLines(result)) io.out(line);
@@ -250,17 +261,22 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const keep = async (value: unknown): Promise<void> => {
     if (path !== undefined) await Deno.writeTextFile(path, JSON.stringify(value));
   };
+  const kept = { ...result, first: addresses[0], notes };
   // What was seen is kept, whatever becomes of the peer.
-  await keep(result);
+  await keep(kept);
   if (configPath !== undefined) await Deno.writeTextFile(configPath, hexDump(first, config));
+  if (lspciPath !== undefined) {
+    const lines = said.flatMap((event) => event.kind === "lspci" ? [event.line] : []);
+    await Deno.writeTextFile(lspciPath, lines.join("\n"));
+  }
   if (work.compare && card !== undefined) {
-    const { address } = hostDevice(assign[kinds.indexOf("vf")]);
+    const address = addresses[kinds.indexOf("vf")];
     const peers = await runPeer(values, io, { work, commandLine: words, address });
     const columns = [{ name: "QEMU's own SMMU" }, { name: "ours" }];
     const compared = guestTable(columns, [peers, said], COMPARED);
     io.out("");
     for (const line of tableLines(compared)) io.out(line);
-    await keep({ ...result, compared });
+    await keep({ ...kept, compared });
   }
   return result.ok ? EXIT.ok : EXIT.failed;
 }

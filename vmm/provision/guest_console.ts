@@ -89,6 +89,8 @@ export type GuestEvent =
       readonly offset: number;
       readonly bytes: readonly number[];
     }
+    /** A line that lspci printed, with its blanks. */
+    | { readonly kind: "lspci"; readonly line: string }
     /** Vectors of MSI-X that a function's driver has, and how many interrupts came by them. */
     | {
       readonly kind: "interrupts";
@@ -278,6 +280,8 @@ function plain(word: string, rest: readonly string[]): Body | undefined {
         offset: parseInt(second, 16),
         bytes: rest.slice(2).map((pair) => parseInt(pair, 16)),
       };
+    case "lspci":
+      return { kind: "lspci", line: rest.join(" ") };
     case "interrupts":
       if (!isCount(second) || !isCount(third)) return undefined;
       return {
