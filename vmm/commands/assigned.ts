@@ -123,6 +123,9 @@ export function workOf(values: Values): Work {
       throw new UsageError(`Cannot use --take-back with --${other}: both want the card at the end`);
     }
   }
+  if (values.on("deaf") && !(takeBack && values.on("root-ports"))) {
+    throw new UsageError("Cannot use --deaf without --take-back and --root-ports");
+  }
   return {
     kinds: known,
     mib: values.integer("mib", 4, 1, 256),
