@@ -14,6 +14,6 @@ using _machine = new DeviceMachine({
   smmuSocketPath,
   iommufd: "kernel",
   endpoints: [{ kind: "vfio", devicePath, socketPath, streamId: 8 }],
-}, { poller, counters: new Counters(), log: () => {}, ask: () => {} });
+}, { poller, counters: new Counters(), log: () => {}, ask: () => {}, unplug: () => {} });
 Deno.stdout.writeSync(new TextEncoder().encode("ready\n"));
 for (;;) poller.step(-1);
