@@ -71,7 +71,12 @@ export interface MicrovmOptions {
   /** A trace to be recorded. */
   readonly record?: RecordingChoice | undefined;
   /** More that should hold, judged by what the guest said. */
-  readonly judge?: (events: readonly GuestEvent[], summary: Summary) => readonly Check[];
+  readonly judge?: (
+    events: readonly GuestEvent[],
+    summary: Summary,
+  ) => readonly Check[] | Promise<readonly Check[]>;
+  /** Hears what the guest says when it says it. */
+  readonly heard?: (event: GuestEvent) => void;
   /** The guest has our standard input and output. */
   readonly interactive: boolean;
   /** Seconds after which a guest that has not ended is ended. */
@@ -222,6 +227,7 @@ async function watch(
       const event = parser.push(line);
       if (event === undefined) continue;
       events.push(event);
+      options.heard?.(event);
       if (event.kind !== "panic") continue;
       clearTimeout(timer);
       timer = setTimeout(() => giveUp(`Kernel panic: ${event.reason}`), PANIC_MS);
@@ -258,7 +264,7 @@ async function judge(
   if (expected.actions.includes("disk") && expected.input !== undefined) {
     checks.push(...await checkImage(parts, imagePath, events, options.signal));
   }
-  checks.push(...checkDevice(summary, expected), ...options.judge?.(events, summary) ?? []);
+  checks.push(...checkDevice(summary, expected), ...await options.judge?.(events, summary) ?? []);
   return checks;
 }
 

@@ -4,7 +4,7 @@
  */
 export { Counters, type Summary } from "./counters.ts";
 export * from "./device_configuration.ts";
-export { DeviceThread } from "./device_thread.ts";
+export { DeviceThread, type Unplug } from "./device_thread.ts";
 export { EnvironmentError } from "./environment_error.ts";
 export { FileBlockStore } from "./file_block_store.ts";
 export type { Check } from "./guest_checks.ts";
@@ -41,6 +41,7 @@ export type { AccessObserver } from "./vfio_user/regions.ts";
 export * from "./vfio_user/server.ts";
 export type { PasidChoice } from "./vfio/pasid_choice.ts";
 export type { MappedRegion } from "./vfio_user/mapped_region.ts";
+export { RequestLine } from "./vfio_user/request_line.ts";
 export type { Direction, GuestEvent } from "./provision/guest_console.ts";
 export type { Transfer } from "./transfers.ts";
 export type { Watched } from "./watcher.ts";

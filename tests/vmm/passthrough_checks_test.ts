@@ -10,6 +10,7 @@ import {
   checkNesting,
   checkNvme,
   checkPasids,
+  checkTakenBack,
 } from "../../vmm/passthrough/checks.ts";
 import { GuestConsole, type GuestEvent } from "../../vmm/provision/guest_console.ts";
 import { Counters } from "../../vmm/counters.ts";
@@ -127,4 +128,53 @@ Deno.test("guest RAM that is mapped more than once is no nested translation", ()
   assertEquals(broken(), 1);
   counters.iommufdCall("IOMMU_HWPT_INVALIDATE", 5, 0);
   assertEquals(broken(), 2);
+});
+
+Deno.test("a function that the host took back went as it should, in time, and is there again", async (t) => {
+  const taken = { seconds: 6.5, failure: undefined };
+  const unplugged = [
+    "[1.0] pcieport 0000:00:04.0: pciehp: Slot(4): Button press: will power off in 5 sec",
+    "[7.0] vsmmu: gone 0000:03:00.0 unplugged",
+  ];
+  const ones = ["[1.5] vsmmu: gone 0000:00:04.0 ones"];
+  const cases: {
+    name: string;
+    lines: string[];
+    taken: { seconds: number; failure: string | undefined } | undefined;
+    way: "unplugged" | "ones";
+    ok: boolean[];
+  }[] = [
+    { name: "asked", lines: unplugged, taken, way: "unplugged", ok: [true, true, true] },
+    { name: "not asked", lines: ones, taken, way: "ones", ok: [true, true, true] },
+    { name: "never", lines: [], taken: undefined, way: "ones", ok: [false, false, false] },
+    {
+      name: "late",
+      lines: ones,
+      taken: { ...taken, seconds: 26 },
+      way: "ones",
+      ok: [false, true, true],
+    },
+    {
+      name: "not there again",
+      lines: ones,
+      taken: { ...taken, failure: "No such device" },
+      way: "ones",
+      ok: [true, false, true],
+    },
+    { name: "another way", lines: ones, taken, way: "unplugged", ok: [true, true, false] },
+    {
+      name: "without its port",
+      lines: unplugged.slice(1),
+      taken,
+      way: "unplugged",
+      ok: [true, true, false],
+    },
+  ];
+  for (const { name, lines, taken, way, ok } of cases) {
+    await t.step(name, () => {
+      const guest = new GuestConsole();
+      const events = lines.flatMap((line) => guest.push(line) ?? []);
+      assertEquals(checkTakenBack(events, taken, way).map(({ ok }) => ok), ok);
+    });
+  }
 });

@@ -56,6 +56,15 @@ Deno.test("GuestConsole reads each line of our /init", async (t) => {
       line: "interrupts 0000:00:04.0 3 761",
       event: { kind: "interrupts", address: "0000:00:04.0", vectors: 3, count: 761 },
     },
+    { line: "kept 0000:00:04.0", event: { kind: "kept", address: "0000:00:04.0" } },
+    {
+      line: "gone 0000:00:04.0 pulled",
+      event: { kind: "gone", address: "0000:00:04.0", how: "pulled" },
+    },
+    {
+      line: "lspci \tCapabilities: [a0] Express  (v2)",
+      event: { kind: "lspci", line: "\tCapabilities: [a0] Express  (v2)" },
+    },
     {
       line: "moved 0000:01:00.0 0000:03:00.0",
       event: { kind: "moved", from: "0000:01:00.0", to: "0000:03:00.0" },

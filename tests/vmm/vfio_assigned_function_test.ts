@@ -230,7 +230,11 @@ Deno.test("a function that the host wants goes when the VMM has let go of it, ca
         assertEquals(bench.host.log.includes("reset"), false, "the host has locked it");
       }
       if (then === "leave") bench.pci.coldReset();
-      if (then === "request") bench.fire(REQUEST);
+      if (then === "request") {
+        bench.fire(REQUEST);
+        assertEquals(bench.recalls, ["ask"], "it has longer than until the next request");
+        bench.fire(REQUEST);
+      }
       assertEquals(bench.recalls, recalls);
       assertEquals(bench.lines.at(-1), line + GONE);
       // The last that it was told: interrupts off, no bus master.

@@ -13,11 +13,13 @@ import {
   checkNesting,
   checkNvme,
   checkPasids,
+  checkTakenBack,
 } from "../passthrough/checks.ts";
 import { findFunctions, FUNCTION_CLASS, type FunctionKind } from "../passthrough/host_functions.ts";
 import { Peer } from "../passthrough/peer.ts";
 import { SmmuExits } from "../passthrough/smmu_exits.ts";
 import { UnmapExits } from "../passthrough/unmap_exits.ts";
+import { takeBack, type TakenBack } from "../passthrough/take_back.ts";
 import { pseudoRandomBytes } from "../provision/disk.ts";
 import type { GuestEvent } from "../provision/guest_console.ts";
 import { provision } from "../provision/provision.ts";
@@ -76,6 +78,15 @@ export const WORK_FLAGS: Readonly<Record<string, Flag>> = {
   },
   flr: { help: "The NVMe disk is reset by a Function Level Reset while it reads" },
   reboot: { help: "The guest reboots when it is done, and uses the card once more" },
+  "take-back": {
+    help:
+      "In the end this host takes the network card back from its running guest: asked to unplug it with --root-ports, " +
+      "else it finds it gone; the card's registers trap then",
+  },
+  deaf: {
+    help:
+      "With --take-back --root-ports: the guest does not hear that it is asked, and the card is pulled out",
+  },
   fault: { help: "In the end the network card reads where nothing is mapped" },
   ...ROOT_PORTS_FLAG,
 };
@@ -91,6 +102,8 @@ export interface Work {
   readonly flr: boolean;
   readonly reboot: boolean;
   readonly fault: boolean;
+  readonly takeBack: boolean;
+  readonly deaf: boolean;
   readonly rootPorts: boolean;
   readonly pasid: PasidChoice;
   readonly registers: RegisterChoice;
@@ -105,6 +118,18 @@ export function workOf(values: Values): Work {
     const all = Object.keys(FUNCTION_CLASS).join(", ");
     throw new UsageError(`Cannot use --devices ${text}: it is some of ${all}`);
   }
+  const takeBack = values.on("take-back");
+  if (takeBack && !known.includes("vf")) {
+    throw new UsageError(`Cannot use --take-back with --devices ${text}: it is of a network card`);
+  }
+  for (const other of ["fault", "compare"]) {
+    if (takeBack && values.on(other)) {
+      throw new UsageError(`Cannot use --take-back with --${other}: both want the card at the end`);
+    }
+  }
+  if (values.on("deaf") && !(takeBack && values.on("root-ports"))) {
+    throw new UsageError("Cannot use --deaf without --take-back and --root-ports");
+  }
   return {
     kinds: known,
     mib: values.integer("mib", 4, 1, 256),
@@ -115,6 +140,8 @@ export function workOf(values: Values): Work {
     flr: values.on("flr"),
     reboot: values.on("reboot"),
     fault: values.on("fault"),
+    takeBack,
+    deaf: values.on("deaf"),
     rootPorts: values.on("root-ports"),
     pasid: pasidOf(values),
     registers: registersOf(values),
@@ -139,6 +166,10 @@ export const assigned: Command = {
       help:
         "Where the first function's configuration space goes as the guest sees it, for lspci -F",
     },
+    lspci: {
+      value: "PATH",
+      help: "Where it goes what lspci says of the first function in the guest",
+    },
     ...RECORD_FLAGS,
     ...HUGE_PAGES_FLAG,
     firmware: { value: "PATH", help: "UEFI for --compare" },
@@ -153,7 +184,9 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const peerIp = values.text("peer") ?? "10.0.9.1";
   const timeoutSeconds = values.integer("timeout", 1200, 1, LONGEST_S);
   const { kinds, mib, mtu, cpuCount, disk, flr, reboot, fault, rootPorts, pasid, registers } = work;
+  const isTaken = work.takeBack;
   const assign = findFunctions(kinds);
+  const addresses = assign.map((path) => hostDevice(path).address);
   const guestIp = peerIp.replace(/\d+$/, "2");
   const places = endpointPlaces(EMULATED + kinds.length, rootPorts).slice(EMULATED);
   const first = places[0].address;
@@ -161,6 +194,8 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const tester = places[kinds.indexOf("dma")];
   using peer = card && await Peer.listen(peerIp, pseudoRandomBytes(mib << 20, SEED));
   const configPath = values.text("config");
+  const lspciPath = values.text("lspci");
+  const notes: string[] = [];
   const config = new Uint8Array(4096);
   const hasNvme = kinds.includes("nvme");
   const { sends, takes } = peer?.ports ?? { sends: 0, takes: 0 };
@@ -172,25 +207,30 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   using exits = work.compare ? SmmuExits.start() : undefined;
   const watch = (): UnmapExits => new UnmapExits(() => exits?.count ?? 0, MAP_SECONDS);
   const ours = watch();
+  let taken: Promise<TakenBack> | undefined;
   const result = await runMicrovm({
-    parts: partsOf(values),
+    parts: { ...partsOf(values), withLspci: lspciPath !== undefined },
     cpuCount,
     memoryMiB: MEMORY_MIB,
     hugePages: values.on("huge-pages"),
     append: `${words} ` +
       `vsmmu.iova=0x${FAULT_IOVA.toString(16)} vsmmu.nvme=${mib} vsmmu.config=${first}` +
-      // Its GICv2m keeps no function from another's interrupts, which VFIO wants to be told of.
+      // Without a driver of theirs, ports hear nothing. The tester's GICv2m keeps no function from another's interrupts, which VFIO wants to be told of.
+      (work.deaf ? " pcie_ports=compat" : "") +
       (tester ? ` iommufd.allow_unsafe_interrupts=1 vsmmu.pasids=${tester.address}` : ""),
     actions: [
-      ...(disk ? ["disk"] : []),
+      ...(disk && !isTaken ? ["disk"] : []),
       ...(card ? ["net"] : []),
       ...(hasNvme ? ["nvme"] : []),
       ...(hasNvme && flr ? ["flr"] : []),
       ...(tester ? ["pasids"] : []),
       ...(reboot ? ["reboot", ...(card ? ["net"] : [])] : []),
       ...(configPath === undefined ? [] : ["config"]),
+      ...(lspciPath === undefined ? [] : ["lspci"]),
       ...(card && fault ? ["netfault"] : []),
       ...(card && work.compare ? ["maps"] : []),
+      // What else is behind the same SMMU goes on.
+      ...(isTaken ? ["takeback", "disk"] : []),
     ],
     benchMiB: 8,
     interrupts: "msix",
@@ -198,8 +238,12 @@ async function runCommand(values: Values, io: Io): Promise<number> {
     assign,
     rootPorts,
     pasid,
+    bars: isTaken && !rootPorts ? "trapped" : "mapped",
     registers,
-    judge: (events, summary) => {
+    heard: ({ kind }) => {
+      if (kind === "kept") taken = takeBack(addresses[kinds.indexOf("vf")]);
+    },
+    judge: async (events, summary) => {
       said.push(...events);
       for (const event of events) {
         if (event.kind === "config") config.set(event.bytes, event.offset);
@@ -210,6 +254,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
         ...(tester ? checkPasids(events, tester) : []),
         ...checkNesting(summary),
         ...(card && fault ? checkCardFault(events, card, FAULT_IOVA) : []),
+        ...(isTaken ? checkTakenBack(events, await taken, wayOf(work)) : []),
       ];
     },
     record: recordingOf(values),
@@ -219,7 +264,10 @@ async function runCommand(values: Values, io: Io): Promise<number> {
       ours.line(line);
       io.note(line);
     },
-    progress: io.note,
+    progress: (line) => {
+      notes.push(line);
+      io.note(line);
+    },
     signal: io.signal,
   });
   for (const line of resultLines(result)) io.out(line);
@@ -227,18 +275,23 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const keep = async (value: unknown): Promise<void> => {
     if (path !== undefined) await Deno.writeTextFile(path, JSON.stringify(value));
   };
+  const kept = { ...result, first: addresses[0], notes };
   // What was seen is kept, whatever becomes of the peer.
-  await keep(result);
+  await keep(kept);
   if (configPath !== undefined) await Deno.writeTextFile(configPath, hexDump(first, config));
+  if (lspciPath !== undefined) {
+    const lines = said.flatMap((event) => event.kind === "lspci" ? [event.line] : []);
+    await Deno.writeTextFile(lspciPath, lines.join("\n"));
+  }
   if (work.compare && card !== undefined) {
-    const { address } = hostDevice(assign[kinds.indexOf("vf")]);
+    const address = addresses[kinds.indexOf("vf")];
     const theirs = watch();
     const peers = await runPeer(values, io, { work, commandLine: words, address }, theirs);
     const columns = [{ name: "QEMU's own SMMU" }, { name: "ours" }];
     const compared = guestTable(columns, [peers, said], COMPARED, exits && [theirs, ours]);
     io.out("");
     for (const line of tableLines(compared)) io.out(line);
-    await keep({ ...result, compared });
+    await keep({ ...kept, compared });
   }
   return result.ok ? EXIT.ok : EXIT.failed;
 }
@@ -274,6 +327,11 @@ async function runPeer(
     },
     signal,
   });
+}
+
+/** How a guest is to find that its card has gone. */
+function wayOf({ rootPorts, deaf }: Work): "unplugged" | "ones" {
+  return rootPorts && !deaf ? "unplugged" : "ones";
 }
 
 function cardOf(

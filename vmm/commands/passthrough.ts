@@ -15,6 +15,7 @@ import {
   TRACED,
   untilGuestEnds,
 } from "../passthrough/columns.ts";
+import { checkLspci, type LspciTexts } from "../passthrough/lspci_check.ts";
 import { checkLines } from "../report.ts";
 import { WORK_FLAGS, workOf } from "./assigned.ts";
 import { type Command, EXIT, type Io, type Values } from "./command.ts";
@@ -94,6 +95,8 @@ function insideWords(values: Values): string[] {
     flr,
     reboot,
     fault,
+    takeBack,
+    deaf,
     rootPorts,
     pasid,
     registers,
@@ -112,27 +115,30 @@ function insideWords(values: Values): string[] {
     ...(flr ? ["--flr"] : []),
     ...(reboot ? ["--reboot"] : []),
     ...(fault ? ["--fault"] : []),
+    ...(takeBack ? ["--take-back"] : []),
+    ...(deaf ? ["--deaf"] : []),
     ...(rootPorts ? ["--root-ports"] : []),
   ];
 }
 
 /** Tells what was seen from outside, and whether everything held. */
 async function judge(outPath: string, code: number, values: Values, io: Io): Promise<number> {
-  const { kinds, pasid } = workOf(values);
+  const { kinds, pasid, compare } = workOf(values);
   const result = await readResult(`${outPath}/result.json`);
-  const qemuTrace = untilGuestEnds(await Deno.readTextFile(`${outPath}/qemu-trace`));
+  const whole = await Deno.readTextFile(`${outPath}/qemu-trace`);
+  // What follows is the other guest's; without one, Linux may do the same for a function that goes before.
+  const qemuTrace = compare ? untilGuestEnds(whole) : whole;
   const verdict = judgeColumns(await columnsOf(`${outPath}/trace.jsonl.gz`, qemuTrace));
   const checks: Check[] = [
     checkColumns(verdict),
     // The server's own driver has used the NVMe disk, through one stage.
     ...(kinds.includes("vf") ? [checkStages(stagesOf(qemuTrace, VF_STREAM))] : []),
-    await checkPasid(outPath, pasid === "force"),
+    ...checkLspci(await lspciTexts(outPath, result), pasid === "force"),
   ];
   const ok = code === EXIT.ok && checks.every(({ ok }) => ok);
   if (values.on("json")) {
     const columns = verdict.rows;
-    const inside = result as object;
-    io.out(JSON.stringify({ ...inside, ok, columns, outside: checks }, undefined, 2));
+    io.out(JSON.stringify({ ...result, ok, columns, outside: checks }, undefined, 2));
   } else {
     io.out("");
     for (const line of columnLines(verdict)) io.out(line);
@@ -143,7 +149,12 @@ async function judge(outPath: string, code: number, values: Values, io: Io): Pro
   return ok ? EXIT.ok : EXIT.failed;
 }
 
-async function readResult(path: string): Promise<unknown> {
+/** What the command inside wrote, as far as it matters here. */
+interface InsideResult {
+  readonly notes?: readonly string[];
+}
+
+async function readResult(path: string): Promise<InsideResult> {
   try {
     return JSON.parse(await Deno.readTextFile(path));
   } catch (error) {
@@ -172,21 +183,14 @@ function checkStages(stages: ReadonlyMap<number, number>): Check {
   };
 }
 
-/** The server's SMMU has no SubstreamIDs, so that a guest sees the capability only when it is forced. */
-async function checkPasid(outPath: string, isForced: boolean): Promise<Check> {
-  const name = "Process Address Space ID";
-  const [guest, host] = await Promise.all(["guest", "host"].map(async (who) => {
-    const text = await Deno.readTextFile(`${outPath}/lspci-${who}`).catch(() => "");
-    return text.split("\n").filter((line) => /^\tCapabilities: /.test(line))
-      .find((line) => line.includes(name))?.trim() ?? "none";
-  }));
-  return {
-    name: isForced
-      ? "lspci finds the PASID capability in the guest's function, and none in the host's"
-      : "No PASID capability is shown where the host has no PASIDs",
-    ok: host === "none" && (guest !== "none") === isForced,
-    seen: `guest: ${guest}, host: ${host}`,
-  };
+/** The server's SMMU has no SubstreamIDs, so that a guest sees a PASID capability only when it is forced. */
+async function lspciTexts(outPath: string, { notes = [] }: InsideResult): Promise<LspciTexts> {
+  const [guest, host, bytes] = await Promise.all(
+    ["lspci-in-guest", "lspci-host", "lspci-bytes"].map((name) =>
+      Deno.readTextFile(`${outPath}/${name}`).catch(() => "")
+    ),
+  );
+  return { guest, host, bytes, notes };
 }
 
 function columnLines({ rows }: ColumnsVerdict): string[] {

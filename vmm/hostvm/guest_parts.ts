@@ -4,6 +4,7 @@
  */
 import { type Artefact, type Cache, removeTree } from "../provision/cache.ts";
 import { pristineDisk } from "../provision/disk.ts";
+import { guestLspci } from "../provision/guest_lspci.ts";
 import { busybox, initramfs } from "../provision/initramfs.ts";
 import { ownKernel } from "../provision/kernel.ts";
 import { MANIFEST_NAME, readManifest, writeManifest } from "../provision/manifest.ts";
@@ -26,9 +27,12 @@ export async function guestParts(
 ): Promise<Artefact> {
   const kernel = await ownKernel(kernelPath);
   const { path: busyboxPath } = await busybox(cache, packages);
+  const lspci = await guestLspci(cache, packages);
   const parts = [
     await toolsRoot(cache, packages, "arm64"),
     await initramfs(cache, tools, kernel, `${busyboxPath}/busybox`),
+    await initramfs(cache, tools, kernel, `${busyboxPath}/busybox`, lspci),
+    lspci,
     { path: busyboxPath },
     await pristineDisk(cache, tools),
   ].map(({ path }) => ({ path, manifest: readManifest(path)! }));

@@ -6,6 +6,7 @@ import type { Summary } from "../counters.ts";
 import type { Check } from "../guest_checks.ts";
 import type { GuestEvent } from "../provision/guest_console.ts";
 import type { PeerSummary } from "./peer.ts";
+import type { TakenBack } from "./take_back.ts";
 
 const F_TRANSLATION = 0x10;
 
@@ -172,6 +173,39 @@ export function checkCardFault(
         (Number.isNaN(seconds) ? "" : `, after ${seconds.toFixed(2)} s`)
       : "no event",
   }];
+}
+
+/** The longest that a host waits: its kernel asks for the third time after 20 seconds. */
+const TAKE_BACK_S = 25;
+
+/** Judges a network card that its host took back from the running guest. */
+export function checkTakenBack(
+  events: readonly GuestEvent[],
+  taken: TakenBack | undefined,
+  way: "unplugged" | "ones",
+): Check[] {
+  const gone = events.find((event) => event.kind === "gone");
+  const slots = events.flatMap((event) => event.kind === "slot" ? [event.said] : []);
+  return [
+    {
+      name: `The host had the function back within ${TAKE_BACK_S} s`,
+      ok: taken !== undefined && taken.seconds < TAKE_BACK_S,
+      seen: taken === undefined ? "nobody took it" : `after ${taken.seconds.toFixed(1)} s`,
+    },
+    {
+      name: "It is there for the next guest",
+      ok: taken !== undefined && taken.failure === undefined,
+      seen: taken?.failure ?? "bound to vfio-pci and to an iommufd again",
+    },
+    {
+      name: way === "unplugged"
+        ? "The guest was asked to unplug it, and its driver let go of it"
+        : "The guest found ones in its registers, and its driver let go of it",
+      ok: gone?.kind === "gone" && gone.how === way && (way === "ones" || slots.length > 0),
+      seen: [gone?.kind === "gone" ? `${gone.address} ${gone.how}` : "it is there", ...slots]
+        .join("; "),
+    },
+  ];
 }
 
 function hex(value: number | bigint): string {

@@ -68,6 +68,16 @@ export type GuestEvent =
     }
     /** A function is told to read where nothing is mapped. */
     | { readonly kind: "doorbell"; readonly address: string }
+    /** The host may take a function back now. */
+    | { readonly kind: "kept"; readonly address: string }
+    /** A function has gone: unplugged as the guest was asked, pulled out unasked, or its registers read as ones. */
+    | {
+      readonly kind: "gone";
+      readonly address: string;
+      readonly how: "unplugged" | "pulled" | "ones";
+    }
+    /** What the kernel's driver of hot-plug ports says of a slot. */
+    | { readonly kind: "slot"; readonly port: string; readonly said: string }
     /** A function had another address for a while, since its bus had another number. */
     | { readonly kind: "moved"; readonly from: string; readonly to: string }
     /** A function was reset while it was at work. */
@@ -79,6 +89,8 @@ export type GuestEvent =
       readonly offset: number;
       readonly bytes: readonly number[];
     }
+    /** A line that lspci printed, with its blanks. */
+    | { readonly kind: "lspci"; readonly line: string }
     /** Vectors of MSI-X that a function's driver has, and how many interrupts came by them. */
     | {
       readonly kind: "interrupts";
@@ -168,6 +180,8 @@ export class GuestConsole {
   #kernels(text: string): Body | undefined {
     const panic = /^Kernel panic - not syncing: (.*)$/.exec(text);
     if (panic !== null) return { kind: "panic", reason: panic[1] };
+    const slot = /^pcieport (\S+): pciehp: Slot\(\S+\): (.*)$/.exec(text);
+    if (slot !== null) return { kind: "slot", port: slot[1], said: slot[2] };
     const smmu = /^arm-smmu-v3 (\S+): (.*)$/.exec(text);
     if (smmu === null) return undefined;
     const [, device, said] = smmu;
@@ -248,7 +262,11 @@ function plain(word: string, rest: readonly string[]): Body | undefined {
         last: BigInt(third),
         type: rest[3],
       };
+    case "gone":
+      if (second !== "unplugged" && second !== "pulled" && second !== "ones") return undefined;
+      return { kind: "gone", address: first, how: second };
     case "doorbell":
+    case "kept":
     case "reset":
       return first === undefined ? undefined : { kind: word, address: first };
     case "moved":
@@ -262,6 +280,8 @@ function plain(word: string, rest: readonly string[]): Body | undefined {
         offset: parseInt(second, 16),
         bytes: rest.slice(2).map((pair) => parseInt(pair, 16)),
       };
+    case "lspci":
+      return { kind: "lspci", line: rest.join(" ") };
     case "interrupts":
       if (!isCount(second) || !isCount(third)) return undefined;
       return {

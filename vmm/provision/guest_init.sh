@@ -1,13 +1,14 @@
 #!/bin/busybox sh
 # First process of the guest: runs the actions that the kernel command line names and powers off.
 #
-#   vsmmu.run=disk,fault,domains,renumber,bench,maps,net,nvme,flr,config,netfault,pasids,shell
+#   vsmmu.run=disk,fault,domains,renumber,bench,maps,net,nvme,flr,config,lspci,netfault,takeback,
+#           pasids,shell
 #                                      actions, in this order; disk by default; after `reboot` the next boot goes on
 #   vsmmu.iova=0x123456780000          address that `fault` has the DMA test device write to
 #   vsmmu.net=OWN,PEER,RECEIVE,SEND    addresses of this guest and of the peer of `net`, which sends to whoever connects to
 #                                      port RECEIVE, and takes at port SEND
 #   vsmmu.mtu=1500                     payload of the network's largest frames
-#   vsmmu.config=0000:00:04.0          the function whose configuration space `config` tells
+#   vsmmu.config=0000:00:04.0          the function whose configuration space `config` and `lspci` tell
 #   vsmmu.pasids=0000:00:04.0          the DMA test device that `pasids` uses
 #   vsmmu.maps=1:1:0,1:64:0            what `maps` measures: threads, pages of a mapping, whether they are scattered
 #   vsmmu.seconds=2                    how long each time
@@ -282,6 +283,14 @@ config() { # Sixteen bytes a line, with their offset; those that are all zero ar
   done
 }
 
+lspci() { # What lspci says of the function, line by line.
+  [ -x /usr/bin/lspci ] || fail "This initramfs has no lspci"
+  /usr/bin/lspci -vvv -s $(setting config) > /lspci 2> /lspci-errors || fail "lspci says $(head -n 1 /lspci-errors)"
+  while IFS= read -r line; do
+    say "lspci $line"
+  done < /lspci
+}
+
 netfault() { # The card, which no driver has any more, is told to read descriptors where nothing is mapped.
   attach_card
   iova=$(setting iova 0x123456780000)
@@ -297,6 +306,24 @@ netfault() { # The card, which no driver has any more, is told to read descripto
   say "doorbell $card"
   register 0x3818 1                                                   # TDT: one descriptor
   usleep 1000000
+}
+
+takeback() { # The host wants the card back. A port unplugs it; elsewhere its registers read as ones, and its driver is told here.
+  attach_card
+  say "kept $card"
+  how=unplugged
+  for try in $(seq 300); do
+    [ -e $pci ] || break
+    if [ "$how" = unplugged ] && [ "$(od -An -tx2 -N2 $pci/config | tr -d ' ')" = ffff ]; then
+      how=ones
+      ls -d ${pci%/*}/*:pcie* > /dev/null 2>&1 && how=pulled           # A driver of the port sees to it.
+      [ $how = pulled ] || echo 1 > $pci/remove
+    fi
+    usleep 200000
+  done
+  [ -e $pci ] && fail "$card is still there"
+  [ -e /sys/class/net/eth0 ] && fail "The driver of $card has not let go"
+  say "gone $card $how"
 }
 
 call() { # FD REQUEST WORD…: an ioctl whose structure is these words; sets `answer` to what they are then.
@@ -395,7 +422,7 @@ for action in $(setting run disk | tr , ' '); do
   at=$((at + 1))
   [ $at -gt $over ] || continue
   case $action in
-    disk | fault | domains | renumber | bench | maps | net | nvme | flr | config | netfault | pasids | shell | reboot) say "run $action"; $action ;;
+    disk | fault | domains | renumber | bench | maps | net | nvme | flr | config | lspci | netfault | takeback | pasids | shell | reboot) say "run $action"; $action ;;
     *) fail "No such action: $action" ;;
   esac
 done

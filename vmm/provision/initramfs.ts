@@ -5,6 +5,7 @@
  */
 
 import { type Artefact, type Cache, removeTree } from "./cache.ts";
+import { LSPCI_TREE } from "./guest_lspci.ts";
 import { ioctlProgram } from "./ioctl_program.ts";
 import type { Kernel } from "./kernel.ts";
 import { sha256 } from "./manifest.ts";
@@ -30,12 +31,16 @@ export function busybox(cache: Cache, packages: Packages): Promise<Artefact> {
   });
 }
 
-/** The artefact with the initramfs for a kernel. The same inputs give the same bytes. */
+/**
+ * The artefact with the initramfs for a kernel, with `lspci` where its artefact is given. The same inputs give the same
+ * bytes.
+ */
 export async function initramfs(
   cache: Cache,
   tools: HostTools,
   kernel: Kernel,
   busyboxPath: string,
+  lspci?: Artefact,
 ): Promise<Artefact> {
   const script = await Deno.readFile(new URL("guest_init.sh", import.meta.url));
   const busyboxBytes = await Deno.readFile(busyboxPath);
@@ -43,9 +48,9 @@ export async function initramfs(
   const release = kernel.release ?? "own";
   const modules = kernel.modulesPath === undefined ? [] : listNames(kernel.modulesPath);
   return await cache.artefact({
-    name: `initramfs-${release}`,
+    name: `initramfs-${release}${lspci ? "-lspci" : ""}`,
     title: "the initramfs",
-    inputs: ["5", release]
+    inputs: ["5", release, ...(lspci ? [lspci.facts.sha256] : [])]
       .concat(await Promise.all([script, busyboxBytes, program].map(sha256)))
       .concat(modules).join(" "),
     make: async (path) => {
@@ -60,6 +65,7 @@ export async function initramfs(
         await Deno.copyFile(`${kernel.modulesPath}/${module}`, `${tree}/modules/${module}`);
         names.push(`modules/${module}`);
       }
+      if (lspci !== undefined) names.push(...await copyTree(`${lspci.path}/${LSPCI_TREE}`, tree));
       await pack(cache, tools, tree, names, `${path}/${INITRAMFS_NAME}`);
       await removeTree(tree);
       return {};
@@ -84,6 +90,25 @@ async function pack(
     ["-o", "-H", "newc", "-R", "0:0", "--reproducible", "--quiet", "-O", path],
     { doing: "pack the initramfs", cwd: tree, input: names.join("\n"), signal: cache.signal },
   );
+}
+
+/** Copies the files below `from`; returns the names of all that is new below `to`, folders first. */
+async function copyTree(from: string, to: string, below = ""): Promise<string[]> {
+  const names: string[] = [];
+  const entries = [...Deno.readDirSync(`${from}/${below}`)].sort((a, b) =>
+    a.name < b.name ? -1 : 1
+  );
+  for (const { name, isDirectory } of entries) {
+    const path = below === "" ? name : `${below}/${name}`;
+    names.push(path);
+    if (isDirectory) {
+      await Deno.mkdir(`${to}/${path}`);
+      names.push(...await copyTree(from, to, path));
+    } else {
+      await Deno.copyFile(`${from}/${path}`, `${to}/${path}`);
+    }
+  }
+  return names;
 }
 
 function listNames(path: string): string[] {

@@ -12,6 +12,7 @@ import { EnvironmentError } from "../environment_error.ts";
 import { machineTool } from "../tool.ts";
 import { Cache, defaultCachePath, type Progress } from "./cache.ts";
 import { checkOwnDisk, DISK_NAME, INPUT_PATH, pristineDisk, WorkingDisk } from "./disk.ts";
+import { guestLspci } from "./guest_lspci.ts";
 import { busybox, initramfs, INITRAMFS_NAME } from "./initramfs.ts";
 import { artefactKernel, debianKernel, isKernelVersion, type Kernel, ownKernel } from "./kernel.ts";
 import { Packages } from "./packages.ts";
@@ -33,6 +34,8 @@ export interface ProvisionOptions {
   readonly kernel?: string | undefined;
   /** The user's own initramfs. */
   readonly initrd?: string | undefined;
+  /** Whether the initramfs has `lspci`, for the action of that name. */
+  readonly withLspci?: boolean | undefined;
   /** The user's own raw disk image; it is used in place, not copied. */
   readonly disk?: string | undefined;
   /** Folder of the cache; `$XDG_CACHE_HOME/vsmmu` or `$HOME/.cache/vsmmu` by default. */
@@ -101,7 +104,7 @@ export async function provision(options: ProvisionOptions = {}): Promise<Provisi
       await checkQemu(rootQemuTool(`${root.path}/root`, architecture), signal),
     tools,
     kernel,
-    initrd: options.initrd ?? await ownInitramfs(cache, packages, tools, kernel),
+    initrd: options.initrd ?? await ownInitramfs(cache, packages, tools, kernel, options.withLspci),
     disk: options.disk ? { path: options.disk, input: undefined } : await ownDisk(cache, tools),
   };
 }
@@ -157,9 +160,11 @@ async function ownInitramfs(
   packages: Packages,
   tools: HostTools,
   kernel: Kernel,
+  withLspci = false,
 ): Promise<string> {
   const { path } = await busybox(cache, packages);
-  const made = await initramfs(cache, tools, kernel, `${path}/busybox`);
+  const lspci = withLspci ? await guestLspci(cache, packages) : undefined;
+  const made = await initramfs(cache, tools, kernel, `${path}/busybox`, lspci);
   return `${made.path}/${INITRAMFS_NAME}`;
 }
 

@@ -1,9 +1,12 @@
 /**
  * A host that wants a function back: the VMM is asked to unplug it, and the function is given back when it has, when it
- * cannot, or when it takes too long. The clock is the kernel's, which repeats its request every 10 seconds.
+ * cannot, or when it takes longer than 20 seconds. The clock is the kernel's, which repeats its request every 10 seconds.
  * Linux drivers/vfio/vfio_main.c, vfio_unregister_group_dev.
  * @module
  */
+
+/** The request at which waiting ends. A guest may take 5 seconds to begin with. PCI Express Base §6.7.1.5, "Attention Button". */
+const LAST_REQUEST = 3;
 
 /** What the owner of a function can do about it. */
 export interface RecallOwner {
@@ -20,7 +23,7 @@ export interface RecallOwner {
 export class Recall {
   readonly #owner: RecallOwner;
   readonly #log: (line: string) => void;
-  #isWanted = false;
+  #requests = 0;
   #isReleased = false;
 
   /** `log` takes one line for people about each step. */
@@ -31,14 +34,15 @@ export class Recall {
 
   /** Whether the host waits for the function, which it does not let anybody reset then. */
   get isWanted(): boolean {
-    return this.#isWanted;
+    return this.#requests > 0;
   }
 
   /** The host asks. */
   requested(): void {
     if (this.#isReleased) return;
-    const isFirst = !this.#isWanted;
-    this.#isWanted = true;
+    const request = ++this.#requests;
+    const isFirst = request === 1;
+    if (!isFirst && request < LAST_REQUEST) return;
     const isAsked = this.#owner.ask(!isFirst);
     if (isFirst && isAsked) {
       return this.#log("The host wants the function back: the VMM is asked to unplug it");
@@ -52,7 +56,7 @@ export class Recall {
 
   /** The VMM has left; returns whether the function was given back therefore. */
   left(): boolean {
-    if (!this.#isWanted) return false;
+    if (!this.isWanted) return false;
     this.#release("The VMM has let go of the function");
     return true;
   }
