@@ -3,7 +3,15 @@
  * @module
  */
 import { type AddressField, type Field, get, getAddress } from "../../../hw/bits.ts";
-import { ATC_INV, CFGI, CMD, PRI_RESP, RESUME, SYNC, TLBI } from "../../../hw/smmuv3/spec/commands.ts";
+import {
+  ATC_INV,
+  CFGI,
+  CMD,
+  PRI_RESP,
+  RESUME,
+  SYNC,
+  TLBI,
+} from "../../../hw/smmuv3/spec/commands.ts";
 import { DESCRIPTOR, OUTPUT_HIGH_MASK } from "../../../hw/smmuv3/spec/descriptors.ts";
 import { EVENT, EVENT_SIZE, RECORD } from "../../../hw/smmuv3/spec/events.ts";
 import * as registers from "../../../hw/smmuv3/spec/registers.ts";
