@@ -335,6 +335,7 @@ bind() { # FUNCTION: is VFIO's, and of an iommufd: file 3. File 4 is it, 5 three
 }
 
 mapped_for() { # FUNCTION: a page is mapped for it at $iova, in `ioas`.
+  echo Y > /sys/module/iommufd/parameters/allow_unsafe_interrupts     # Messages go to a GICv2m, which isolates nothing.
   bind $1
   call 3 0x3b81 12 0 0                                                # IOMMU_IOAS_ALLOC
   ioas=$(word 2)
