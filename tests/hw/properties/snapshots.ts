@@ -351,7 +351,7 @@ class Machine {
 /** Snapshots. */
 export const snapshots: Property = {
   name: "P23 P24: a device that is saved and restored after each step does as if it had not been",
-  runs: 60,
+  runs: 40,
   of: (make) =>
     fc.property(
       fc.integer({ min: 1, max: 3 }),
