@@ -47,7 +47,7 @@ export { DEFAULT_FEATURES, type Features, features } from "./smmuv3/features.ts"
 export { type HostIommu, StreamUse } from "./smmuv3/host_iommu.ts";
 export type { InterruptLines } from "./smmuv3/interrupts.ts";
 export { type Observer, Translation } from "./smmuv3/observer.ts";
-export type { RegisterWriter } from "./smmuv3/mapped_registers.ts";
+export type { MappedSnapshot, RegisterWriter } from "./smmuv3/mapped_registers.ts";
 export type { SmmuV3Options } from "./smmuv3/options.ts";
 export { SmmuV3, type SmmuV3Snapshot } from "./smmuv3/smmuv3.ts";
 export type { StallsSnapshot } from "./smmuv3/stalls.ts";

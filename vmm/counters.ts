@@ -26,7 +26,9 @@ const EVENTS_PASSED = 782;
 const EVENTS_LOST = 783;
 const IOMMUFD_CALL = 784;
 const NOTICED = IOMMUFD_CALL + IOMMUFD_CALLS.length;
-const COUNT = NOTICED + 1;
+const ATC_INVALIDATIONS = NOTICED + 1;
+const PAGE_RESPONSES = ATC_INVALIDATIONS + 1;
+const COUNT = PAGE_RESPONSES + 1;
 
 const CALL_INDEX = new Map(IOMMUFD_CALLS.map((name, index) => [name, index]));
 
@@ -64,6 +66,13 @@ export interface Summary {
   readonly events: Readonly<Record<string, number>>;
   /** Events that found the queue full or disabled. */
   readonly eventsDropped: number;
+  /** What reached endpoints that translate for themselves. */
+  readonly endpoints: {
+    /** CMD_ATC_INV. */
+    readonly invalidations: number;
+    /** Answers to page requests, those of the SMMU itself among them. */
+    readonly pageResponses: number;
+  };
   /** What was asked of iommufd; all zero without. */
   readonly iommufd: {
     /** Calls, by the ioctl's name. */
@@ -132,6 +141,11 @@ export class Counters implements Observer {
     this.#counts[NOTICED]++;
   }
 
+  /** A CMD_ATC_INV has reached an endpoint, or an answer to a page request. */
+  reached(what: "invalidation" | "page response"): void {
+    this.#counts[what === "invalidation" ? ATC_INVALIDATIONS : PAGE_RESPONSES]++;
+  }
+
   /** Counts a call of iommufd; of `IOMMU_HWPT_INVALIDATE`, the `result` is how many commands were handled. */
   iommufdCall(name: string, errno: number, result: unknown): void {
     const index = CALL_INDEX.get(name);
@@ -178,6 +192,10 @@ export class Counters implements Observer {
       events: named(counts, EVENT_RECORDED, eventName),
       eventsDropped: counts.subarray(EVENT_DROPPED, EVENT_DROPPED + 256)
         .reduce((sum, count) => sum + count, 0),
+      endpoints: {
+        invalidations: counts[ATC_INVALIDATIONS],
+        pageResponses: counts[PAGE_RESPONSES],
+      },
       iommufd: {
         calls: Object.fromEntries(
           IOMMUFD_CALLS.map((name, index): [string, number] => [name, counts[IOMMUFD_CALL + index]])

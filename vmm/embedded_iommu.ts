@@ -67,9 +67,10 @@ export class EmbeddedIommu implements Disposable {
     this.#stack = stack.move();
   }
 
-  /** An endpoint's way to memory, by its StreamID; its messages to where no RAM is go to `msi`. */
-  port(streamId: number, msi?: MsiPort): DmaPort {
-    return this.#model.port(this.#devices.get(streamId)!, msi);
+  /** An endpoint's way to memory, by its StreamID, if it is here; its messages to where no RAM is go to `msi`. */
+  port(streamId: number, msi?: MsiPort): DmaPort | undefined {
+    const device = this.#devices.get(streamId);
+    return device === undefined ? undefined : this.#model.port(device, msi);
   }
 
   /** The guest knows endpoints by other StreamIDs from now on; returns why that cannot be. */

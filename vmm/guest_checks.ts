@@ -42,6 +42,10 @@ export function groupType(commandLine: string): string {
   return "DMA";
 }
 
+/** Bit of ATS Control, and PRI_RESULT for an answer to group 5 that denies. */
+const ATS_ENABLE = 15;
+const PAGE_DENIED = 0x8000_0005;
+
 /** How often `pasids` writes where nothing is mapped: as the function, and as each of two PASIDs. */
 const PASIDS_FAULTS = 3;
 
@@ -50,6 +54,7 @@ export function checkGuest(events: readonly GuestEvent[], expected: Expectations
   const checks = [checkProbe(events, expected), checkGroup(events, expected)];
   if (expected.actions.includes("disk")) checks.push(...checkDisk(events, expected));
   if (expected.actions.includes("fault")) checks.push(...checkFault(events, expected));
+  if (expected.actions.includes("ats")) checks.push(...checkAts(events));
   if (expected.actions.includes("renumber")) checks.push(checkMoves(events, expected));
   if (expected.actions.includes("reboot")) checks.push(...checkReboots(events, expected));
   const failure =
@@ -233,6 +238,35 @@ function checkFault(events: readonly GuestEvent[], expected: Expectations): Chec
       ok: isRight,
       seen: what,
     }]),
+  ];
+}
+
+/** Linux 7.3 denies page requests of functions that it handles no faults of. */
+function checkAts(events: readonly GuestEvent[]): Check[] {
+  const event = events.find((event) => event.kind === "ats");
+  if (event === undefined) return [{ name: "ATS", ok: false, seen: "the guest told nothing" }];
+  const { control, result, kept, invalidations, answer } = event;
+  return [
+    {
+      name: "Linux lets the DMA test device translate for itself",
+      ok: control >>> ATS_ENABLE === 1,
+      seen: `ATS Control ${hex(control)}`,
+    },
+    ...(result === undefined ? [] : [{
+      name: "By its own translation it writes to the page that Linux mapped",
+      ok: result === 0,
+      seen: `result ${hex(result)}`,
+    }]),
+    {
+      name: "Linux had it forget what it may have translated",
+      ok: kept === 0 && invalidations > 0,
+      seen: `${invalidations} CMD_ATC_INV, ${kept} translations left`,
+    },
+    {
+      name: "Linux answered its page request",
+      ok: answer === PAGE_DENIED,
+      seen: `PRI_RESULT ${hex(answer)}`,
+    },
   ];
 }
 

@@ -303,7 +303,17 @@ export class DeviceMachine implements Disposable {
     const port = this.#smmu.atsPort();
     const ats = this.#recorder?.ats(port) ?? port;
     const tester = new DmaTestDevice({ ...common, ats, pageRequests: features.pri });
-    this.#translating.add(requester, tester);
+    const { counters } = this.#surroundings;
+    this.#translating.add(requester, {
+      invalidate: (...range) => {
+        counters.reached("invalidation");
+        tester.invalidate(...range);
+      },
+      respond: (...answer) => {
+        counters.reached("page response");
+        tester.respond(...answer);
+      },
+    });
     return tester;
   }
 

@@ -58,7 +58,7 @@ export interface MicrovmOptions {
   readonly iommufd: IommufdKind;
   /** Whether each function is behind a root port of its own, so that the guest numbers the buses. */
   readonly rootPorts?: boolean;
-  /** Whether the DMA test device translates for itself, and asks for pages; not while a trace is recorded. */
+  /** Whether the DMA test device translates for itself, and asks for pages. */
   readonly ats?: boolean;
   /** Functions of the host that the guest gets: character devices of VFIO, or PCI addresses. */
   readonly assign?: readonly string[];

@@ -55,6 +55,7 @@ export function summaryLines(summary: Summary): string[] {
     ...noticedRow(mmio.noticed),
     ["Events", `${events.join(", ") || "0"}; ${number(summary.eventsDropped)} dropped`],
     ["Interrupts of the SMMU", number(summary.interrupts)],
+    ...endpointRows(summary.endpoints),
     ...iommufdRows(iommufd),
   ];
   const width = Math.max(...rows.map(([name]) => name.length));
@@ -64,6 +65,17 @@ export function summaryLines(summary: Summary): string[] {
 /** Nothing where accesses trap. */
 function noticedRow(noticed: number): [string, string][] {
   return noticed === 0 ? [] : [["Register writes in memory", number(noticed)]];
+}
+
+/** Nothing where no endpoint translates for itself. */
+function endpointRows(
+  { invalidations, pageResponses }: Summary["endpoints"],
+): [string, string][] {
+  if (invalidations + pageResponses === 0) return [];
+  return [[
+    "Endpoints were told",
+    `${number(invalidations)} CMD_ATC_INV, ${number(pageResponses)} answers to page requests`,
+  ]];
 }
 
 /** Nothing without an iommufd. */

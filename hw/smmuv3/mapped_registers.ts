@@ -7,7 +7,7 @@
  * **Order.** A look treats what it finds as written in this order, each register by its latest value:
  *
  * 1. settings: bases, sizes, attributes, message addresses, indices that only an idle queue has written;
- * 2. GBPA, GERRORN, EVENTQ_CONS, CMDQ_PROD;
+ * 2. GBPA, GERRORN, EVENTQ_CONS, PRIQ_CONS, CMDQ_PROD;
  * 3. IRQ_CTRL, then CR0.
  *
  * This is an order in which correct software may have written them. The fields that guard others come last, and the
@@ -65,7 +65,8 @@ function wordsOf({ offset }: { readonly offset: number }): number[] {
 }
 
 const GUARDS = [REG.IRQ_CTRL, REG.CR0].flatMap(wordsOf);
-const RUNNING = [REG.GBPA, REG.GERRORN, REG.EVENTQ_CONS, REG.CMDQ_PROD].flatMap(wordsOf);
+const RUNNING = [REG.GBPA, REG.GERRORN, REG.EVENTQ_CONS, REG.PRIQ_CONS, REG.CMDQ_PROD]
+  .flatMap(wordsOf);
 const SETTINGS = [...WRITABLE.keys()].filter((word) =>
   WRITABLE[word] === 1 && !GUARDS.includes(word) && !RUNNING.includes(word)
 );
@@ -73,6 +74,12 @@ const SETTINGS = [...WRITABLE.keys()].filter((word) =>
 const GLANCED = [...GUARDS, ...RUNNING];
 const CMDQ_PROD = REG.CMDQ_PROD.offset / 4;
 const HAS_TURN = Uint8Array.from({ length: WORDS }, (_, word) => Number(GLANCED.includes(word)));
+
+/** What a snapshot says of the page: what software wrote there that was not found yet, and where the next look goes on. */
+export interface MappedSnapshot {
+  readonly unseen: readonly (readonly [offset: number, value: number])[];
+  readonly swept: number;
+}
 
 /** The page, and how it is kept in step with what the device knows. */
 export class MappedRegisters implements RegisterMirror {
@@ -96,6 +103,22 @@ export class MappedRegisters implements RegisterMirror {
   /** Shows all words anew, whatever software wrote there. */
   showAll(): void {
     for (let word = 0; word < WORDS; word++) Atomics.store(this.#page, word, this.#truth(word));
+  }
+
+  /** What software wrote that was not found yet. */
+  snapshot(): MappedSnapshot {
+    const unseen: [number, number][] = [];
+    for (let word = 0; word < WORDS; word++) {
+      const seen = Atomics.load(this.#page, word);
+      if (seen !== this.#truth(word)) unseen.push([word * 4, seen]);
+    }
+    return { unseen, swept: this.#swept };
+  }
+
+  /** All words are shown already; software had written these. */
+  restore({ unseen, swept }: MappedSnapshot): void {
+    for (const [offset, value] of unseen) Atomics.store(this.#page, offset / 4, value);
+    this.#swept = swept % WORDS;
   }
 
   /** Hands what software wrote to `writer`, and puts right what it could not write; returns the number of writes. */

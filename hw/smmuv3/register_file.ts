@@ -75,8 +75,11 @@ export class RegisterFile {
 
   /** The words that are not zero: offset and value of each. */
   snapshot(): (readonly [offset: number, value: number])[] {
-    return [...this.words.entries()].filter(([, value]) => value !== 0)
-      .map(([index, value]) => [index * 4, value]);
+    const found: [number, number][] = [];
+    for (let word = 0; word < this.words.length; word++) {
+      if (this.words[word] !== 0) found.push([word * 4, this.words[word]]);
+    }
+    return found;
   }
 
   /** Becomes what a snapshot says. */

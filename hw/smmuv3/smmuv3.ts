@@ -171,7 +171,7 @@ export class SmmuV3 implements MmioDevice {
   /**
    * Its state between two operations as a plain value that JSON can hold: a fresh device of the same features that
    * restores it answers everything from then on as this one does. Guest memory is not part of it, nor is what endpoints
-   * have; where registers are memory, what software wrote there is looked at before.
+   * have; where registers are memory, what software wrote there and nobody has looked at is.
    */
   snapshot(): SmmuV3Snapshot {
     return {
@@ -182,6 +182,7 @@ export class SmmuV3 implements MmioDevice {
       events: this.#events.snapshot(),
       unanswered: this.#commands.isUnanswered,
       stalls: this.#stalls.snapshot(),
+      ...(this.#mapped ? { mapped: this.#mapped.snapshot() } : {}),
       ...(this.#reminder ? { untold: this.#reminder.since } : {}),
     };
   }
@@ -201,6 +202,7 @@ export class SmmuV3 implements MmioDevice {
     this.translator.tlb.restore(snapshot.tlb);
     commit();
     this.#registers.restore(snapshot.registers);
+    if (snapshot.mapped !== undefined) this.#mapped?.restore(snapshot.mapped);
     this.#events.restore(snapshot.events);
     this.#commands.isUnanswered = snapshot.unanswered;
     this.#reminder?.told(snapshot.untold ?? 0);

@@ -3,6 +3,7 @@
  * @module
  */
 import type { ContextCacheSnapshot } from "./configuration/context_cache.ts";
+import type { MappedSnapshot } from "./mapped_registers.ts";
 import type { EventQueueSnapshot } from "./queues/event_queue.ts";
 import type { StallsSnapshot } from "./stalls.ts";
 import type { TlbSnapshot } from "./translation/tlb_snapshot.ts";
@@ -26,6 +27,8 @@ export interface SmmuV3Snapshot {
   readonly unanswered: boolean;
   /** Transactions that wait for software. */
   readonly stalls: StallsSnapshot;
+  /** Where registers are memory: what is there. */
+  readonly mapped?: MappedSnapshot;
   /** Where registers are memory: since which index software was not told of events. */
   readonly untold?: number;
 }

@@ -158,3 +158,82 @@ Deno.test("a CMD_ATC_INV that nobody answered fails the CMD_SYNC after the resto
     assertEquals(smmu.read32(0x9c), 2);
   }
 });
+
+/** A guest with a stream that stalls, of which nothing is mapped. */
+function stalling(): { guest: Guest; root: number } {
+  const guest = new Guest({ features: { stallModel: 0, stallMax: 2 } });
+  const { root } = guest.stage1(3, { word1: 1 << 12 });
+  return { guest, root };
+}
+
+const SLOW = { streamId: 3, substreamId: -1 };
+
+Deno.test("what is stalled waits for software in the device that restores it, and ends for the endpoint there", () => {
+  const { guest, root } = stalling();
+  const ends: string[] = [];
+  const port = guest.smmu.stallablePort();
+  const bytes = new Uint8Array(0x1008).fill(0xee);
+  // The first page is done before it stalls; of two that look alike the endpoint knows the order.
+  guest.map(root, 0x5000n, DATA);
+  guest.quad(DATA + 0xff8, 0x1111_2222_3333_4444n);
+  port.read(SLOW, 0x5ff8, 0, bytes, () => ends.push("old"));
+  port.write(SLOW, 0x9000, 0, Uint8Array.of(1), () => ends.push("old"));
+  port.write(SLOW, 0x9000, 0, Uint8Array.of(2), () => ends.push("old"));
+  const snapshot = JSON.parse(JSON.stringify(guest.smmu.snapshot()));
+  assertEquals(snapshot.stalls.slots.length, 2);
+  assertEquals(snapshot.stalls.keptBack.length, 1);
+  const asked: unknown[] = [];
+  const sides = [bytes.slice(), Uint8Array.of(1), Uint8Array.of(2)];
+  guest.renew((stalled) => {
+    asked.push([stalled.number, stalled.isWrite, stalled.lo, stalled.sizeBytes, stalled.doneBytes]);
+    const { number } = stalled;
+    return { bytes: sides[number], done: (ok) => ends.push(`${number} ${ok}`) };
+  });
+  assertEquals(asked, [
+    [0, false, 0x5ff8, 0x1008, 8],
+    [1, true, 0x9000, 1, 0],
+    [2, true, 0x9000, 1, 0],
+  ]);
+  const [first, second] = guest.events().map(([, q1]) => q1 & 0xffffn);
+  guest.map(root, 0x6000n, DATA + 0x2000);
+  guest.map(root, 0x9000n, DATA + 0x3000);
+  guest.quad(DATA + 0x2000, 0x5555n);
+  guest.command(0x44n | 1n << 12n | 3n << 32n, first);
+  // The answer made room for the one that software did not know of, which by then is mended.
+  assertEquals(ends, ["0 true", "2 true"]);
+  assertEquals([sides[0][0], sides[0][8], sides[0][0x1007]], [0x44, 0x55, 0]);
+  assertEquals(guest.load(DATA + 0x3000), 2n);
+  guest.command(0x44n | 1n << 13n | 3n << 32n, second);
+  assertEquals(ends, ["0 true", "2 true", "1 false"]);
+});
+
+Deno.test("a stalled transaction that nobody waits for has its STAG until software disposes of it", () => {
+  const { guest, root } = stalling();
+  const port = guest.smmu.stallablePort();
+  port.write(SLOW, 0x9000, 0, Uint8Array.of(1), () => {});
+  guest.renew();
+  guest.renew();
+  const [tag] = guest.events().map(([, q1]) => q1 & 0xffffn);
+  guest.map(root, 0x9000n, DATA);
+  assertEquals(guest.smmu.snapshot().stalls.slots.length, 1);
+  guest.command(0x44n | 1n << 12n | 3n << 32n, tag);
+  assertEquals(guest.load(DATA), 0n);
+  assertEquals(guest.smmu.snapshot().stalls.slots, [[0, 2, null]]);
+});
+
+Deno.test("stalled transactions that cannot be here are refused, and nothing changes", () => {
+  const { guest } = stalling();
+  const { smmu } = guest;
+  smmu.stallablePort().write(SLOW, 0x9000, 0, Uint8Array.of(1), () => {});
+  const snapshot = smmu.snapshot();
+  const [[, stag, transaction]] = snapshot.stalls.slots;
+  const stalls = { ...snapshot.stalls, slots: [[2, stag, transaction]] as const };
+  assertThrows(() => smmu.restore({ ...snapshot, stalls }), RangeError, "more than 2 stalled");
+  const side = { bytes: new Uint8Array(2), done: (): void => {} };
+  assertThrows(
+    () => smmu.restore(snapshot, () => side),
+    RangeError,
+    "Cannot restore a transaction of 1 bytes for an endpoint that has 2",
+  );
+  assertEquals(smmu.snapshot(), snapshot);
+});

@@ -2,12 +2,13 @@
  * A guest made of numbers: RAM, an SMMUv3 and the few things a driver does, written out by the manual's offsets.
  * @module
  */
-import type { IrqLine, Requester } from "../../hw/device.ts";
+import type { FindWaiting, IrqLine, Requester } from "../../hw/device.ts";
 import { type GuestMemory, GuestRam } from "../../hw/guest_memory.ts";
 import type { EndpointPort } from "../../hw/smmuv3/endpoint_port.ts";
 import type { Features } from "../../hw/smmuv3/features.ts";
 import type { HostIommu } from "../../hw/smmuv3/host_iommu.ts";
 import type { Observer } from "../../hw/smmuv3/observer.ts";
+import type { SmmuV3Options } from "../../hw/smmuv3/options.ts";
 import { SmmuV3 } from "../../hw/smmuv3/smmuv3.ts";
 
 /** Where things are in the guest's RAM. */
@@ -80,14 +81,16 @@ export interface CdOptions {
 export class Guest {
   readonly ram = new GuestRam();
   readonly memory: DataView;
-  readonly smmu: SmmuV3;
+  smmu: SmmuV3;
   readonly eventq = new CountingLine();
   readonly gerror = new CountingLine();
   readonly cmdSync = new CountingLine();
+  readonly priq = new CountingLine();
   readonly messages: { gpa: number; data: number }[] = [];
   readonly log2queue: number;
-  /** The registers are memory, and the device hears late of what is written there. */
-  readonly isMapped: boolean;
+  /** Where registers are memory. */
+  page: ArrayBuffer | undefined;
+  readonly #deviceOptions: SmmuV3Options;
   #prod = 0;
   #nextTable = TABLES;
 
@@ -98,10 +101,10 @@ export class Guest {
     this.memory = new DataView(buffer);
     this.ram.map(RAM, buffer);
     this.log2queue = log2queue;
-    this.isMapped = options.page !== undefined;
-    this.smmu = new SmmuV3({
+    this.page = options.page;
+    this.#deviceOptions = {
       memory: wrap ? wrap(this.ram) : this.ram,
-      lines: { eventq: this.eventq, gerror: this.gerror, cmdSync: this.cmdSync },
+      lines: { eventq: this.eventq, gerror: this.gerror, cmdSync: this.cmdSync, priq: this.priq },
       msi: {
         send: (gpa, data): boolean => {
           if (gpa !== DOORBELL) return false;
@@ -115,8 +118,22 @@ export class Guest {
       host: options.host,
       page: options.page,
       ...(log2tlbSets !== undefined ? { log2tlbSets } : {}),
-    });
+    };
+    this.smmu = new SmmuV3(this.#deviceOptions);
     if (enabled) this.enable();
+  }
+
+  /** Whether the registers are memory, so that the device hears late of what is written there. */
+  get isMapped(): boolean {
+    return this.page !== undefined;
+  }
+
+  /** Replaces the device by a fresh one that restores what JSON makes of a snapshot; registers that are memory are new too. */
+  renew(find?: FindWaiting): void {
+    if (this.page !== undefined) this.page = new ArrayBuffer(this.page.byteLength);
+    const fresh = new SmmuV3({ ...this.#deviceOptions, page: this.page });
+    fresh.restore(JSON.parse(JSON.stringify(this.smmu.snapshot())), find);
+    this.smmu = fresh;
   }
 
   /** Brings the device up as Linux does, with a linear stream table of 64 entries. */

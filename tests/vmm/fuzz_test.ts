@@ -116,8 +116,8 @@ const CANARIES: Readonly<Record<string, readonly [says: string, make: MakeDevice
     "A snapshot that was restored is another",
     tampered((smmu) => {
       const restore = smmu.restore.bind(smmu);
-      smmu.restore = (snapshot): void =>
-        restore({ ...snapshot, registers: snapshot.registers.slice(1) });
+      smmu.restore = (snapshot, find): void =>
+        restore({ ...snapshot, registers: snapshot.registers.slice(1) }, find);
     }),
   ],
   "one whose TLB has forgotten its size": [

@@ -22,6 +22,8 @@ const WALKS =
   "P14 P15 P17 P19 P21 P22: whatever bits are flipped, a walk ends as the reference's does";
 const ATS =
   "P24: registers, Config, EATS and substreams decide how an endpoint's own translations end";
+const SNAPSHOTS =
+  "P23 P24: a device that is saved and restored after each step does as if it had not been";
 const RANDOM_TABLES = "random tables: address, record and updates are those of the reference";
 
 const GROUPS: Readonly<Record<string, Group>> = {
@@ -239,6 +241,7 @@ const GROUPS: Readonly<Record<string, Group>> = {
       "hw/properties/stalls.ts": [
         "P23: each stalled transaction is told of, and ends once, as its answer says",
       ],
+      "hw/properties/snapshots.ts": [SNAPSHOTS],
     },
   },
   P24: {
@@ -247,6 +250,7 @@ const GROUPS: Readonly<Record<string, Group>> = {
       "hw/properties/ats.ts": [
         ATS,
       ],
+      "hw/properties/snapshots.ts": [SNAPSHOTS],
       "hw/smmuv3_ats_test.ts": [
         "a request is granted what the page permits, in all combinations of stage 1",
         "F_BAD_ATS_TREQ says what was asked for, F_TRANSL_FORBIDDEN who may not",

@@ -36,7 +36,10 @@ Deno.test("the script records the traces that are there and that the README tell
   const names = CORPUS.map(({ name }) => name).sort();
   assertEquals(corpusFiles(folder).map(({ name }) => name), names);
   const readme = await Deno.readTextFile(`${folder}/README.md`);
-  assertEquals([...readme.matchAll(/^\| (linux-\S+)/gm)].map(([, name]) => name).sort(), names);
+  assertEquals(
+    [...readme.matchAll(/^\| ((?:linux|program)-\S+)/gm)].map(([, name]) => name).sort(),
+    names,
+  );
   assertEquals(MOST_BYTES, 10_000_000);
 });
 

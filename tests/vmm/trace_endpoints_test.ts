@@ -3,6 +3,9 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { TranslationCompletion } from "../../hw/ats_port.ts";
 import { SmmuV3 } from "../../hw/smmuv3/smmuv3.ts";
 import type { Operation, TraceHeader } from "../../vmm/trace/format.ts";
+import { analysisLines } from "../../vmm/trace/inspect/analysis_text.ts";
+import { Analyst } from "../../vmm/trace/inspect/analyst.ts";
+import { Witness } from "../../vmm/trace/inspect/witness.ts";
 import { divergenceLines } from "../../vmm/trace/replay/divergence.ts";
 import { minimise } from "../../vmm/trace/replay/minimise.ts";
 import { Replayer } from "../../vmm/trace/replay/replayer.ts";
@@ -81,10 +84,10 @@ function record(): Trace {
 const asked = ({ lines }: Trace, op: string): Operation[] =>
   lines.map(({ operation }) => operation).filter((operation) => operation.op === op);
 
-const outputs = ({ lines }: Trace): unknown[][] =>
+const outputs = ({ lines }: Trace): unknown =>
   lines.flatMap(({ operation }) => operation.out ?? []).filter(([kind]) =>
     ["invalidate", "respond", "end", "asked"].includes(kind)
-  ) as readonly (readonly unknown[])[] as unknown[][];
+  );
 
 /** Without what every operation has. */
 function fields({ t: _t, mem: _m, fetches: _f, path: _p, out: _o, ...rest }: Operation): unknown {
@@ -277,6 +280,20 @@ Deno.test("a device that answers otherwise is the first difference, told in word
       for (const part of says) assertStringIncludes(text, part);
     });
   }
+});
+
+Deno.test("an analysis counts what endpoints asked and were told", () => {
+  const { header, lines } = record();
+  const analyst = new Analyst(header);
+  const witness = new Witness(header, (happening) => analyst.take(happening));
+  for (const { number, operation } of lines) witness.step(number, operation);
+  const text = analysisLines(analyst.analysis()).map((line) => line.trim());
+  const told = text.filter((line) => /^ATS|waited/.test(line));
+  assertEquals(told, [
+    "ATS: 5 translation requests, 2 of them granted nothing; 2 invalidations, 1 without an answer; " +
+    "2 page requests, 1 answer",
+    "3 transactions waited for software, 3 of them to an end",
+  ]);
 });
 
 Deno.test("a trace that is cut says at which line; what precedes it is whole", async () => {

@@ -244,6 +244,7 @@ async function openAll(path: string): Promise<void> {
 Deno.test("fields that cannot be are refused at their line", async (t) => {
   const read = { t: 0, op: "read", at: 0, bytes: "00" };
   const dma = { t: 0, op: "dma-read", stream: 1, iova: "0x1000", size: 4, ok: true };
+  const request = { t: 0, op: "translation-request", stream: 1, iova: "0x1000", status: 1 };
   const message = { t: 0, op: "dma-message", stream: 1, iova: "0x1000", data: 4, ok: true };
   const cases: [object, string | undefined][] = [
     [{ ...read, news: { a: 1 } }, undefined],
@@ -281,6 +282,20 @@ Deno.test("fields that cannot be are refused at their line", async (t) => {
     [{ ...dma, payload: "AAAA" }, '"payload" cannot be "AAAA"'],
     [{ ...dma, payload: "AA AA===" }, '"payload" cannot be "AA AA==="'],
     [{ ...message, data: -1 }, '"data" cannot be -1'],
+    [{ ...request, status: 0 }, 'it has no "page"'],
+    [{ ...request, asks: "wr" }, '"asks" cannot be "wr"'],
+    [{ ...request, status: 8 }, '"status" cannot be 8'],
+    [{ ...request, op: "page-request", group: 512 }, '"group" cannot be 512'],
+    [{ ...request, op: "page-request", group: 1 }, 'it has no "last"'],
+    [{ ...dma, op: "stallable-read" }, 'it has no "transaction"'],
+    [{ ...dma, op: "translated-write", ok: 1 }, '"ok" cannot be 1'],
+    [{ ...read, out: [["end", 1]] }, '"out" cannot be ["end",1]'],
+    [{ ...read, out: [["respond", 1, -2, 3, 0]] }, '"out" cannot be ["respond",1,-2,3,0]'],
+    [
+      { ...read, out: [["invalidate", 1, -1, false, "0x0", 0]] },
+      '"out" cannot be ["invalidate",1,',
+    ],
+    [{ ...read, out: [["asked", read]] }, '"out" cannot be ["asked",'],
     [{ ...message, stream: undefined }, 'it has no "stream"'],
   ];
   await inFolder(async (put) => {

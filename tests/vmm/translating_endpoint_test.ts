@@ -7,9 +7,12 @@ import { EventFd } from "../../uapi/eventfd.ts";
 import { Poller } from "../../uapi/poll.ts";
 import type { Features } from "../../hw/smmuv3/features.ts";
 import { Counters } from "../../vmm/counters.ts";
-import type { IommufdKind } from "../../vmm/device_configuration.ts";
+import type { IommufdKind, RecordingConfiguration } from "../../vmm/device_configuration.ts";
 import { EnvironmentError } from "../../vmm/environment_error.ts";
 import { DeviceMachine } from "../../vmm/machine.ts";
+import { Replayer } from "../../vmm/trace/replay/replayer.ts";
+import { TextRing } from "../../vmm/trace/ring.ts";
+import { openTrace } from "../../vmm/trace/trace_file.ts";
 import { SharedPages } from "../support/shared_pages.ts";
 import { realize, VfioUserClient, words } from "../support/vfio_user_client.ts";
 
@@ -45,12 +48,12 @@ class Served implements Disposable {
   readonly tester: VfioUserClient;
   #prod = 0;
 
-  constructor(kind: Kind = TRANSLATING) {
+  constructor(kind: Kind = TRANSLATING, recording?: RecordingConfiguration) {
     const folder = Deno.makeTempDirSync();
     this.#stack.defer(() => Deno.removeSync(folder, { recursive: true }));
     const [smmuSocketPath, socketPath] = [`${folder}/smmu.sock`, `${folder}/dma.sock`];
     const poller = new Poller();
-    this.#stack.use(made(kind, smmuSocketPath, socketPath, poller));
+    this.#stack.use(made(kind, smmuSocketPath, socketPath, poller, "none", recording));
     const ram = this.#stack.use(new SharedPages(SIZE));
     this.memory = ram.view;
     this.interrupts = this.#stack.use(EventFd.create());
@@ -126,17 +129,19 @@ function made(
   socketPath: string,
   poller: Poller,
   iommufd: IommufdKind = "none",
+  recording?: RecordingConfiguration,
 ): DeviceMachine {
   return new DeviceMachine({
     smmuSocketPath,
     features,
     iommufd,
+    ...(recording ? { recording } : {}),
     endpoints: [{ kind: "dma-test", ...endpoint, socketPath, streamId: SID }],
   }, { poller, counters: new Counters(), log: () => {}, ask: () => {}, unplug: () => {} });
 }
 
-Deno.test("a page is asked for, which the guest is told of by the wire, mapped, used and taken back", () => {
-  using served = new Served();
+/** A page that the guest maps when it is asked for. */
+function askAndUse(served: Served): void {
   const { smmu, tester } = served;
   served.enable();
   served.set(tester, 0x1010, 0b10);
@@ -157,6 +162,33 @@ Deno.test("a page is asked for, which the guest is told of by the wire, mapped, 
   assertEquals(served.get(tester, 0x1024), 1);
   served.command(0x40n | BigInt(SID) << 32n, 52n);
   assertEquals([served.get(tester, 0x1024), served.get(tester, 0x1028)], [0, 1]);
+}
+
+Deno.test("a page is asked for, which the guest is told of by the wire, mapped, used and taken back", () => {
+  using served = new Served();
+  askAndUse(served);
+});
+
+Deno.test("a recording has all that the endpoint asked and was told, and replays", async () => {
+  const ring = new TextRing();
+  {
+    using served = new Served(TRANSLATING, { ring: ring.buffer, guest: {}, payload: false });
+    askAndUse(served);
+  }
+  const path = Deno.makeTempFileSync();
+  Deno.writeFileSync(path, ring.read());
+  const { header, operations } = await openTrace(path);
+  Deno.removeSync(path);
+  const replayer = new Replayer(header);
+  const seen = new Set<string>();
+  for await (const { operation } of operations) {
+    assertEquals(replayer.step(operation), [], operation.op);
+    seen.add(operation.op);
+    for (const [kind] of operation.out ?? []) seen.add(kind);
+  }
+  for (const kind of ["translation-request", "page-request", "respond", "invalidate"]) {
+    assertEquals(seen.has(kind), true, kind);
+  }
 });
 
 Deno.test("a transfer to where nothing is waits until the guest resumes it", () => {

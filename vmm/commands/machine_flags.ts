@@ -104,7 +104,7 @@ export const GUEST_FLAGS: Readonly<Record<string, Flag>> = {
   ...ROOT_PORTS_FLAG,
   ...PASID_FLAG,
   ...BARS_FLAG,
-  ats: { help: "The SMMU has ATS and PRI, and the DMA test device uses both" },
+  ats: { help: "The SMMU has ATS and PRI, and the DMA test device uses both: --run ats" },
 };
 
 /** What the flags say about parts. */

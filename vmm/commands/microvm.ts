@@ -15,6 +15,7 @@ const ACTIONS: readonly string[] = [
   "renumber",
   "bench",
   "maps",
+  "ats",
   "shell",
   "reboot",
 ];

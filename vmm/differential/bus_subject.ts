@@ -92,7 +92,8 @@ export class BusSubject implements Subject {
     const results: number[] = [];
     let pending = false;
     for (const operation of operations) {
-      if (pending && operation.kind.startsWith("dma")) pending = this.#wait(lines);
+      const isOfSmmu = operation.kind === "read" || operation.kind === "write";
+      if (pending && !isOfSmmu) pending = this.#wait(lines);
       results.push(this.#lines(operation, lines));
       pending = isPosted && (operation.kind === "write" || pending);
     }
@@ -121,6 +122,11 @@ export class BusSubject implements Subject {
         lines.push(`readl ${hex(bar)}`);
         return lines.push(`readl ${hex(bar + RESULT_OFFSET)}`) - 1;
       }
+      case "poke":
+        lines.push(`writel ${hex(this.#address(operation))} ${hex(operation.value >>> 0)}`);
+        return -1;
+      case "peek":
+        return lines.push(`readl ${hex(this.#address(operation))}`) - 1;
       default: {
         const { bar } = this.#place(operation.stream);
         lines.push(...copyWrites(operation).map((write) => writeLine(bar, write)));
@@ -129,6 +135,11 @@ export class BusSubject implements Subject {
         return -1;
       }
     }
+  }
+
+  #address({ stream, space, offset }: Extract<Operation, { kind: "poke" | "peek" }>): number {
+    const { bar, config } = this.#place(stream);
+    return (space === "config" ? config : bar) + offset;
   }
 
   #place(stream: number): FunctionPlace {

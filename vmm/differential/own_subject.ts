@@ -98,6 +98,11 @@ export class OwnSubject implements Subject {
         read(bar, 0);
         return resultOf((offset) => read(bar, offset));
       }
+      case "poke":
+        write(this.#space(operation), operation.offset, BigInt(operation.value >>> 0), 4);
+        return 0;
+      case "peek":
+        return read(this.#space(operation), operation.offset);
       default: {
         const bar = this.#bar(operation.stream);
         for (const { offset, value, bytes } of copyWrites(operation)) {
@@ -106,6 +111,10 @@ export class OwnSubject implements Subject {
         return 0;
       }
     }
+  }
+
+  #space({ stream, space }: Extract<Operation, { kind: "poke" | "peek" }>): MmioDevice {
+    return space === "config" ? this.#functions.get(stream)!.config : this.#bar(stream);
   }
 
   #bar(stream: number): MmioDevice {

@@ -29,7 +29,24 @@ export type Operation =
   /** The reader fills all that it holds from there. */
   | { readonly kind: "dma-load"; readonly stream: number; readonly iova: bigint }
   /** The reader writes all that it holds. */
-  | { readonly kind: "dma-dump"; readonly stream: number; readonly iova: bigint };
+  | { readonly kind: "dma-dump"; readonly stream: number; readonly iova: bigint }
+  /** 32 bits of a function's registers or of its configuration space are written, or read. */
+  | {
+    readonly kind: "poke";
+    readonly stream: number;
+    readonly space: FunctionSpace;
+    readonly offset: number;
+    readonly value: number;
+  }
+  | {
+    readonly kind: "peek";
+    readonly stream: number;
+    readonly space: FunctionSpace;
+    readonly offset: number;
+  };
+
+/** What of a function software reaches. */
+export type FunctionSpace = "registers" | "config";
 
 /** An SMMUv3 with its functions and memory. */
 export interface Subject {

@@ -3,7 +3,7 @@
  * @module
  */
 import { type AtsPort, CompletionStatus, TranslationCompletion } from "../../hw/ats_port.ts";
-import type { Requester } from "../../hw/device.ts";
+import type { Requester, StalledTransaction, WaitingSide } from "../../hw/device.ts";
 import type { HostIommu } from "../../hw/smmuv3/host_iommu.ts";
 import type { SmmuV3Options } from "../../hw/smmuv3/options.ts";
 import { SmmuV3 } from "../../hw/smmuv3/smmuv3.ts";
@@ -27,8 +27,11 @@ export type MakeDevice = (options: SmmuV3Options) => SmmuV3;
 export const ours: MakeDevice = (options) => new SmmuV3(options);
 
 /** A transaction that can wait. */
-interface Waiting {
-  readonly sizeBytes: number;
+interface Waiting extends WaitingSide {
+  readonly requester: Requester;
+  readonly lo: number;
+  readonly hi: number;
+  readonly isWrite: boolean;
   ends: number;
 }
 
@@ -137,15 +140,16 @@ export class FuzzedDevice {
     if (how === "translated write") {
       return void this.#ats.translated.write(requester, lo, hi, bytes);
     }
-    const transaction: Waiting = { sizeBytes, ends: 0 };
-    this.#transactions.push(transaction);
-    const port = this.#smmu.stallablePort();
+    const isWrite = how === "stallable write";
     const done = (): void => {
       transaction.ends++;
       this.#ends++;
     };
-    if (how === "stallable read") port.read(requester, lo, hi, bytes, done);
-    else port.write(requester, lo, hi, bytes, done);
+    const transaction: Waiting = { requester, lo, hi, isWrite, bytes, done, ends: 0 };
+    this.#transactions.push(transaction);
+    const port = this.#smmu.stallablePort();
+    if (isWrite) port.write(requester, lo, hi, bytes, done);
+    else port.read(requester, lo, hi, bytes, done);
   }
 
   /** The size says what is asked for, and the group. What is granted is a page that lies where it says. */
@@ -186,13 +190,17 @@ export class FuzzedDevice {
     }
   }
 
-  /** What waits is not part of a snapshot of the registers and caches: it ends with the old machine. */
+  /** Endpoints are saved with the machine: what waits goes on to wait. */
   #restore(): void {
     const snapshot = this.#smmu.snapshot();
-    this.#smmu.reset();
     this.#smmu = this.#make();
     this.#ats = this.#smmu.atsPort();
-    this.#smmu.restore(JSON.parse(JSON.stringify(snapshot)));
+    const left = [...this.#transactions];
+    this.#smmu.restore(JSON.parse(JSON.stringify(snapshot)), (stalled) => {
+      const at = left.findIndex((waiting) => isSame(waiting, stalled));
+      return at < 0 ? undefined : left.splice(at, 1)[0];
+    });
+    if (left.length > 0) throw new Error(`${left.length} transactions wait for nothing`);
     this.#invariants.begin(this.#smmu);
     if (JSON.stringify(this.#smmu.snapshot()) !== JSON.stringify(snapshot)) {
       throw new Error("A snapshot that was restored is another");
@@ -221,4 +229,11 @@ export class FuzzedDevice {
       observer: this.#invariants,
     });
   }
+}
+
+function isSame(waiting: Waiting, stalled: StalledTransaction): boolean {
+  const { requester, lo, hi, isWrite, bytes } = waiting;
+  return requester.streamId === stalled.streamId &&
+    requester.substreamId === stalled.substreamId && lo === stalled.lo && hi === stalled.hi &&
+    isWrite === stalled.isWrite && bytes.length === stalled.sizeBytes;
 }

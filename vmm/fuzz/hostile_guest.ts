@@ -114,6 +114,7 @@ export class HostileGuest {
         ? this.#ring()
         : this.#acknowledge();
     }
+    if (this.#mood === "stalls" && random.oneIn(60)) return { do: "restore" };
     // Nobody reads what is told, so that the queue is full.
     if (this.#mood === "stalls" && !random.oneIn(8)) return this.#transfer();
     if (this.#mood === "stalls" && kind < 6) return this.#ring();

@@ -116,6 +116,20 @@ export type GuestEvent =
       /** Absent when it reached none. */
       readonly page?: number;
     }
+    /** What the DMA test device, which translates for itself, came to. */
+    | {
+      readonly kind: "ats";
+      readonly address: string;
+      /** ATS Control, as Linux has it. */
+      readonly control: number;
+      /** Of its write to where Linux had mapped a page; absent where that could not. */
+      readonly result?: number;
+      /** Translations that it had left when Linux had taken the page back, and CMD_ATC_INV until then. */
+      readonly kept: number;
+      readonly invalidations: number;
+      /** PRI_RESULT: Linux's answer to a page request. */
+      readonly answer: number;
+    }
     /** The guest gave up. */
     | { readonly kind: "fail"; readonly reason: string }
     /** The kernel gave up. */
@@ -298,6 +312,17 @@ function plain(word: string, rest: readonly string[]): Body | undefined {
         pasid: Number(second),
         iova: BigInt(third),
         ...(isCount(rest[3]) ? { page: Number(rest[3]) } : {}),
+      };
+    case "ats":
+      if (rest.length !== 6 || !rest.slice(3).every(isNumeral)) return undefined;
+      return {
+        kind: "ats",
+        address: first,
+        control: Number(second),
+        ...(isNumeral(third) ? { result: Number(third) } : {}),
+        kept: Number(rest[3]),
+        invalidations: Number(rest[4]),
+        answer: Number(rest[5]),
       };
     case "done":
       return { kind: "done" };

@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # First process of the guest: runs the actions that the kernel command line names and powers off.
 #
-#   vsmmu.run=disk,fault,domains,renumber,bench,maps,net,nvme,flr,config,lspci,netfault,takeback,
+#   vsmmu.run=disk,fault,domains,renumber,bench,maps,ats,net,nvme,flr,config,lspci,netfault,takeback,
 #           pasids,shell
 #                                      actions, in this order; disk by default; after `reboot` the next boot goes on
 #   vsmmu.iova=0x123456780000          address that `fault` has the DMA test device write to
@@ -347,19 +347,84 @@ space() { # PAGE: an address space for PASIDs, with this page of the file at $io
   word 4
 }
 
-pasids() { # A program's way to PASIDs: VFIO and iommufd. One IOVA for the function and two PASIDs of it, and three pages.
-  address=$(setting pasids)
-  function=/sys/bus/pci/devices/$address
-  [ -e $function/driver ] && echo $address > $function/driver/unbind
-  echo vfio-pci > $function/driver_override
+bind() { # FUNCTION: is VFIO's, and of an iommufd: file 3. File 4 is it, 5 three pages.
+  address=${1##*/}
+  [ -e $1/driver ] && echo $address > $1/driver/unbind
+  echo vfio-pci > $1/driver_override
   echo $address > /sys/bus/pci/drivers_probe
-  node=/dev/vfio/devices/$(ls $function/vfio-dev)
+  node=/dev/vfio/devices/$(ls $1/vfio-dev)
   [ -c $node ] || fail "$address does not belong to VFIO"
   quietly mount -t tmpfs tmpfs /mnt
   quietly dd if=/dev/zero of=/mnt/pages bs=4096 count=3
   exec 3<>/dev/iommu 4<>$node 5<>/mnt/pages
   call 4 0x3b76 16 0 3 0                                              # VFIO_DEVICE_BIND_IOMMUFD
   device=$(word 3)
+}
+
+mapped_for() { # FUNCTION: a page is mapped for it at $iova, in `ioas`.
+  echo Y > /sys/module/iommufd/parameters/allow_unsafe_interrupts     # Messages go to a GICv2m, which isolates nothing.
+  bind $1
+  call 3 0x3b81 12 0 0                                                # IOMMU_IOAS_ALLOC
+  ioas=$(word 2)
+  call 3 0x3b8f 40 7 $ioas 5 0 0 4096 0 $((iova & 0xffffffff)) $((iova >> 32)) # IOMMU_IOAS_MAP_FILE
+  call 3 0x3b89 48 8 $device $ioas 0 0 0 0 0 0 0 0                    # IOMMU_HWPT_ALLOC
+  call 4 0x3b77 16 0 $(word 4) 0                                      # VFIO_DEVICE_ATTACH_IOMMUFD_PT
+}
+
+extended() { # ID: where this extended capability of the DMA test device is.
+  at=256
+  while [ $at -ne 0 ]; do
+    head=$(od -An -tu4 -j $at -N 4 $dma/config)
+    [ $((head & 0xffff)) -eq $(($1)) ] && { echo $at; return; }
+    at=$((head >> 20))
+  done
+}
+
+configure() { # OFFSET VALUE: 4 bytes of the DMA test device's configuration space.
+  printf "$(le32 $2)" | quietly dd of=$dma/config bs=4 count=1 seek=$(($1 / 4)) conv=notrunc
+}
+
+ats() { # The DMA test device translates for itself a page that VFIO maps, if Linux has that, and asks Linux for another.
+  [ "$dma" ] || fail "No DMA test device 1b36:0005 on the PCI bus"
+  ats=$(extended 0x0f) pri=$(extended 0x13)
+  [ "$ats" ] && [ "$pri" ] || fail "${dma##*/} has no ATS or no page requests"
+  result=none iova=0x345670000
+  [ -c /dev/iommu ] && mapped_for $dma
+  printf '\006' | quietly dd of=$dma/config bs=1 seek=4 conv=notrunc # COMMAND: memory, bus master
+  read bar end flags < $dma/resource
+  register() { quietly devmem $((bar + $1)) 32 $2; }
+  control=0x$(od -An -tx2 -j $((ats + 6)) -N 2 $dma/config | tr -d ' ')
+  register 0x04 $((iova & 0xffffffff))
+  register 0x08 $((iova >> 32))
+  register 0x0c 4                                                     # LEN
+  register 0x1010 2                                                   # ATS_REQUEST: to write
+  if [ "$ioas" ]; then
+    register 0x1c $(register 0x1018)                                  # GPA: what was answered
+    register 0x20 $(register 0x101c)
+    register 0x1020 1                                                 # ADDRESSING: by the ATC
+    register 0x14 1                                                   # DBELL
+    register 0x00 > /dev/null                                         # TRIGGER
+    result=$(register 0x10)
+    call 3 0x3b86 24 $ioas $((iova & 0xffffffff)) $((iova >> 32)) 4096 0 # IOMMU_IOAS_UNMAP
+  fi
+  kept=$(register 0x1024) invalidations=$(register 0x1028)
+  configure $((pri + 12)) 32                                          # Outstanding Page Request Allocation
+  configure $((pri + 4)) 1                                            # Enable
+  register 0x1030 0x50013                                             # PRI_REQUEST: to read and write, last of group 5
+  for try in $(seq 100); do
+    answer=$(register 0x1034)
+    [ $((answer >> 31)) -ne 0 ] && break
+    usleep 10000
+  done
+  say "ats ${dma##*/} $control $result $((kept)) $((invalidations)) $answer"
+  [ "$ioas" ] || return
+  exec 3<&- 4<&- 5<&-
+  quietly umount /mnt
+}
+
+pasids() { # A program's way to PASIDs: VFIO and iommufd. One IOVA for the function and two PASIDs of it, and three pages.
+  function=/sys/bus/pci/devices/$(setting pasids)
+  bind $function
   iova=0x345670000
   plain=$(space 0) one=$(space 1) two=$(space 2)
   call 4 0x3b77 16 0 $plain 0                                         # VFIO_DEVICE_ATTACH_IOMMUFD_PT
@@ -422,7 +487,7 @@ for action in $(setting run disk | tr , ' '); do
   at=$((at + 1))
   [ $at -gt $over ] || continue
   case $action in
-    disk | fault | domains | renumber | bench | maps | net | nvme | flr | config | lspci | netfault | takeback | pasids | shell | reboot) say "run $action"; $action ;;
+    disk | fault | domains | renumber | bench | maps | ats | net | nvme | flr | config | lspci | netfault | takeback | pasids | shell | reboot) say "run $action"; $action ;;
     *) fail "No such action: $action" ;;
   esac
 done

@@ -11,6 +11,7 @@ import { hitless } from "./hitless.ts";
 import type { Property } from "./property.ts";
 import { race } from "./race.ts";
 import { registers } from "./registers.ts";
+import { snapshots } from "./snapshots.ts";
 import { stalls } from "./stalls.ts";
 import { substreams } from "./substreams.ts";
 import { walk } from "./walk.ts";
@@ -26,6 +27,7 @@ export const PROPERTIES: readonly Property[] = [
   substreams,
   stalls,
   ats,
+  snapshots,
   registers,
   bringUp,
 ];

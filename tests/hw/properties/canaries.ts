@@ -4,6 +4,7 @@
  */
 import type { AtsPort } from "../../../hw/ats_port.ts";
 import type { GuestMemory } from "../../../hw/guest_memory.ts";
+import type { SmmuV3Snapshot } from "../../../hw/smmuv3/smmuv3.ts";
 import type { Tlb } from "../../../hw/smmuv3/translation/tlb.ts";
 import { altered, CDS, Guest, STRTAB } from "../../support/guest.ts";
 import type { MakeGuest } from "./property.ts";
@@ -26,6 +27,7 @@ const UPDATES = "P19";
 const SUBSTREAMS = "P20";
 const STALLS = "P23";
 const ATS = "P24";
+const SNAPSHOTS = "P23 P24";
 const REGISTERS = "P25";
 const BRING_UP = "P26";
 const CMDQ_PROD = 0x98;
@@ -390,6 +392,25 @@ export const CANARIES: readonly Canary[] = [
     make: withEvents((quads) => quads[1] &= ~3n),
   },
   {
+    name: "a snapshot without the tags of those that wait",
+    groups: SNAPSHOTS,
+    make: withSnapshots((snapshot) => ({
+      ...snapshot,
+      stalls: {
+        ...snapshot.stalls,
+        slots: snapshot.stalls.slots.map(([index, , transaction]) => [index, index, transaction]),
+      },
+    })),
+  },
+  {
+    name: "a snapshot without those that software does not know of yet",
+    groups: SNAPSHOTS,
+    make: withSnapshots((snapshot) => ({
+      ...snapshot,
+      stalls: { ...snapshot.stalls, keptBack: [] },
+    })),
+  },
+  {
     name: "page 0 without the registers of page 1",
     groups: REGISTERS,
     make: tampered((guest) => {
@@ -481,6 +502,19 @@ export const CANARIES: readonly Canary[] = [
     }),
   },
 ];
+
+/** A guest whose device is saved as something else. */
+function withSnapshots(tamper: (snapshot: SmmuV3Snapshot) => SmmuV3Snapshot): MakeGuest {
+  return tampered((guest) => {
+    const honest = guest.renew.bind(guest);
+    guest.renew = (find): void => {
+      const { smmu } = guest;
+      const snapshot = smmu.snapshot.bind(smmu);
+      smmu.snapshot = (): SmmuV3Snapshot => tamper(snapshot());
+      honest(find);
+    };
+  });
+}
 
 /** What is full looks as if its oldest record had been read. */
 function overwriting({ smmu, log2queue }: Guest): void {

@@ -17,7 +17,7 @@ import {
   STRTAB_BASE,
 } from "../../../hw/smmuv3/spec/registers.ts";
 import { eventName } from "../../counters.ts";
-import { fromHex, type Operation, type TraceHeader } from "../format.ts";
+import { fromHex, type Operation, type Output, type TraceHeader } from "../format.ts";
 import { commandName, hex, registerName } from "../inspect/naming.ts";
 import { Replayer } from "../replay/replayer.ts";
 
@@ -129,6 +129,7 @@ class Watcher implements Observer {
   operation(operation: Operation): void {
     this.#count(operation.op);
     for (const [name] of operation.calls ?? []) this.#count(`iommufd ${name}`);
+    for (const output of operation.out ?? []) this.#told(output);
     switch (operation.op) {
       case "reset":
         this.#cr0[0] = 0;
@@ -140,13 +141,39 @@ class Watcher implements Observer {
         break;
       case "dma-read":
       case "dma-write":
+      case "translated-read":
+      case "translated-write":
         this.#requests.add(`${operation.op} ${whoOf(operation)} ${operation.ok ? "done" : "not"}`);
         break;
-      case "dma-message": {
-        const { data, ok } = operation;
-        this.#requests.add(`dma-message ${whoOf(operation)} data ${data} ${ok ? "done" : "not"}`);
+      case "dma-message":
+      case "translated-message": {
+        const { op, data, ok } = operation;
+        this.#requests.add(`${op} ${whoOf(operation)} data ${data} ${ok ? "done" : "not"}`);
         break;
       }
+      case "translation-request": {
+        const { grants = "nothing", status } = operation;
+        const came = status === 0 ? grants : `status ${status}`;
+        this.#requests.add(`translation-request ${whoOf(operation)} ${came}`);
+        break;
+      }
+      case "page-request":
+      case "stallable-read":
+      case "stallable-write":
+        this.#requests.add(`${operation.op} ${whoOf(operation)}`);
+        break;
+    }
+  }
+
+  /** What endpoints are told. */
+  #told(output: Output): void {
+    switch (output[0]) {
+      case "invalidate":
+        return this.#count("endpoint invalidated");
+      case "respond":
+        return this.#count(`endpoint answered ${output[4]}`);
+      case "end":
+        return this.#count(`wait ended ${output[2] ? "done" : "not"}`);
     }
   }
 

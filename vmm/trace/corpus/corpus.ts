@@ -1,22 +1,27 @@
 /**
- * Records the corpus of traces again, from real guests: `deno task traces:record [NAME…]`.
+ * Records the corpus of traces again, from real guests, and programs without one: `deno task traces:record [NAME…]`.
  *
  * A trace is kept when its run held all its checks and the trace replays to the last event; otherwise the one that is
  * there stays. The guest of {@linkcode TWICE} is recorded twice, and must behave in the same way both times.
  * @module
  */
+import { mapsKernel } from "../../bench/maps_kernel.ts";
 import { EnvironmentError } from "../../environment_error.ts";
 import { provision } from "../../provision/provision.ts";
 import type { IommufdKind } from "../../device_configuration.ts";
 import { type MicrovmOptions, runMicrovm } from "../../microvm.ts";
+import { type BareOptions, recordBare } from "./bare_machine.ts";
 import { type Behaviour, behaviourOf, compareBehaviours, DivergedError } from "./behaviour.ts";
+import { ENDPOINTS_PROGRAM } from "./endpoints_program.ts";
+import { recordStalls } from "./stalls_program.ts";
+import { TABLES_PROGRAM } from "./tables_program.ts";
 import { openTrace } from "../trace_file.ts";
 
-/** A trace of the corpus. */
-export interface CorpusEntry {
+/** A trace of a guest. */
+export interface GuestEntry {
   /** Its file is `NAME.jsonl.gz`. */
   readonly name: string;
-  /** A version of Debian's kernels. */
+  /** A version of Debian's kernels, or `hostvm` for that of the Host VM, which has iommufd and VFIO. */
   readonly kernel: string;
   readonly cpuCount: number;
   /** Added to the guest kernel's command line. */
@@ -24,7 +29,19 @@ export interface CorpusEntry {
   readonly actions: readonly string[];
   /** What is behind the SMMU. */
   readonly iommufd: IommufdKind;
+  /** Whether the DMA test device translates for itself, and asks for pages. */
+  readonly ats?: boolean;
 }
+
+/** A trace of a program without a guest. */
+export interface ProgramEntry {
+  readonly name: string;
+  /** Runs it, and puts its trace at a path. Throws an `EnvironmentError` when something is not as it has to be. */
+  readonly record: (options: BareOptions) => Promise<void>;
+}
+
+/** A trace of the corpus. */
+export type CorpusEntry = GuestEntry | ProgramEntry;
 
 const STRICT = {
   kernel: "7.3",
@@ -51,6 +68,10 @@ export const CORPUS: readonly CorpusEntry[] = [
   { ...NESTED, name: "linux-7.3-nested-domains", actions: ["domains", "disk"] },
   { ...NESTED, name: "linux-7.3-nested-reboot", actions: ["disk", "reboot", "disk"] },
   { ...NESTED, name: "linux-7.3-nested-lazy", append: "iommu.strict=0" },
+  { ...STRICT, name: "linux-7.3-ats", kernel: "hostvm", actions: ["ats"], ats: true },
+  { name: "program-tables", record: (options) => recordBare(TABLES_PROGRAM, options) },
+  { name: "program-endpoints", record: (options) => recordBare(ENDPOINTS_PROGRAM, options) },
+  { name: "program-stalls", record: ({ path }) => recordStalls(path) },
 ];
 
 /** The corpus' files may have so many bytes together. */
@@ -96,27 +117,19 @@ async function record(
   const unfinished = `${path}.unfinished`;
   const notes: string[] = [];
   try {
-    await provision({ kernel: entry.kernel, progress: (line) => say(`  ${line}`), signal });
-    const { checks, kernel, seconds } = await runMicrovm({
-      ...optionsOf(entry),
-      record: { path: unfinished },
-      progress: (line) => notes.push(line),
-      signal,
-    });
-    const failures = checks.filter(({ ok }) => !ok);
-    if (failures.length > 0) {
-      for (const note of notes) say(`  ${note}`);
-      for (const { name, seen } of failures) say(`  Not kept: ${name}: ${seen}`);
-      return undefined;
-    }
+    const told = "record" in entry
+      ? await recordProgram(entry, {
+        path: unfinished,
+        progress: (line) => notes.push(line),
+        signal,
+      })
+      : await recordGuest(entry, unfinished, notes, say, signal);
+    if (told === undefined) return undefined;
     const { header, operations } = await openTrace(unfinished);
     const behaviour = await behaviourOf(header, operations);
     await Deno.chmod(unfinished, 0o644);
     await Deno.rename(unfinished, path);
-    say(
-      `  Linux ${kernel}, ${checks.length} checks held, identical when replayed: ` +
-        `${Deno.statSync(path).size} bytes, ${seconds.guest.toFixed(1)} s`,
-    );
+    say(`  ${told}, identical when replayed: ${Deno.statSync(path).size} bytes`);
     return behaviour;
   } catch (error) {
     if (!(error instanceof EnvironmentError || error instanceof DivergedError)) throw error;
@@ -125,6 +138,40 @@ async function record(
   } finally {
     removeFile(unfinished);
   }
+}
+
+async function recordProgram(entry: ProgramEntry, options: BareOptions): Promise<string> {
+  await entry.record(options);
+  return "Everything was as it has to be";
+}
+
+/** Returns words about the run; undefined when something did not hold, which was said. */
+async function recordGuest(
+  entry: GuestEntry,
+  path: string,
+  notes: string[],
+  say: Say,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const progress = (line: string): void => say(`  ${line}`);
+  const kernel = entry.kernel === "hostvm"
+    ? await mapsKernel(Deno.env.get("VSMMU_HOST_KERNEL"), { progress, signal })
+    : entry.kernel;
+  await provision({ kernel, progress, signal });
+  const { checks, kernel: release, seconds } = await runMicrovm({
+    ...optionsOf(entry),
+    parts: { kernel },
+    record: { path },
+    progress: (line) => notes.push(line),
+    signal,
+  });
+  const failures = checks.filter(({ ok }) => !ok);
+  if (failures.length === 0) {
+    return `Linux ${release}, ${checks.length} checks held, ${seconds.guest.toFixed(1)} s`;
+  }
+  for (const note of notes) say(`  ${note}`);
+  for (const { name, seen } of failures) say(`  Not kept: ${name}: ${seen}`);
+  return undefined;
 }
 
 /** Records once more, and says what the two runs do not share. */
@@ -153,10 +200,10 @@ async function isRepeated(
 }
 
 function optionsOf(
-  { kernel, cpuCount, append, actions, iommufd }: CorpusEntry,
-): Omit<MicrovmOptions, "record" | "progress" | "signal"> {
+  { cpuCount, append, actions, iommufd, ats = false }: GuestEntry,
+): Omit<MicrovmOptions, "parts" | "record" | "progress" | "signal"> {
   return {
-    parts: { kernel },
+    ats,
     cpuCount,
     memoryMiB: 1024,
     append,

@@ -8,6 +8,7 @@ import type { FaultStory } from "./fault_story.ts";
 import type { TraceHeader } from "../format.ts";
 import type { HistogramSummary } from "./histogram.ts";
 import type { TimelineSummary } from "./timeline.ts";
+import type { EndpointHappening } from "./witness.ts";
 
 /** Version of the names below: it grows when one changes its meaning or goes. */
 export const ANALYSIS_VERSION = 1;
@@ -120,6 +121,8 @@ export interface Analysis {
   readonly streamsLeftOut: number;
   /** By ASID. */
   readonly domains: readonly DomainAnalysis[];
+  /** What endpoints asked that translate for themselves or can wait, and what they were told; absent where they did not. */
+  readonly endpoints: Readonly<Partial<Record<EndpointHappening, number>>>;
   /** The most frequent first. */
   readonly commands: readonly CommandAnalysis[];
   /** TLB invalidations by name. */

@@ -5,6 +5,7 @@
 import type { Analysis, StreamAnalysis } from "./analysis.ts";
 import type { HistogramSummary } from "./histogram.ts";
 import { hex } from "./naming.ts";
+import type { EndpointHappening } from "./witness.ts";
 import {
   amount,
   bucketLabel,
@@ -104,7 +105,31 @@ function whatLines(analysis: Analysis): string[] {
     `Events: ${
       Object.entries(events).map(([name, count]) => `${name} ${amount(count)}`).join(", ") || "none"
     }, ${amount(summary.eventsDropped)} dropped; ${counted(summary.interrupts, "interrupt")}`,
+    ...endpointLines(analysis),
     ...(streams.length === 0 ? ["No DMA"] : []),
+  ];
+}
+
+function endpointLines({ endpoints }: Analysis): string[] {
+  const count = (what: EndpointHappening): number => endpoints[what] ?? 0;
+  const requests = count("translation granted") + count("translation refused");
+  const unanswered = count("invalidation without an answer");
+  const invalidations = count("invalidation") + unanswered;
+  const [asked, answered] = [count("page request"), count("page response")];
+  const stalls = count("stall");
+  return [
+    ...(requests + invalidations + asked + answered === 0 ? [] : [
+      `ATS: ${counted(requests, "translation request")}, ${
+        amount(count("translation refused"))
+      } of them granted nothing; ${counted(invalidations, "invalidation")}, ${
+        amount(unanswered)
+      } without an answer; ${counted(asked, "page request")}, ${counted(answered, "answer")}`,
+    ]),
+    ...(stalls === 0 ? [] : [
+      `${counted(stalls, "transaction")} waited for software, ${
+        amount(count("end of a stall"))
+      } of them to an end`,
+    ]),
   ];
 }
 

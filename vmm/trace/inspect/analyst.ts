@@ -15,7 +15,7 @@ import { LivePages } from "./live_pages.ts";
 import { commandName, hex, registerName, scopeOf } from "./naming.ts";
 import { StreamBook } from "./stream_book.ts";
 import { Timeline } from "./timeline.ts";
-import type { Happening, Transaction } from "./witness.ts";
+import type { EndpointHappening, Happening, Transaction } from "./witness.ts";
 
 const MOST_FAULTS = 100;
 const MOST_ENABLES = 16;
@@ -36,6 +36,7 @@ export class Analyst {
   readonly #scopes = new Map<string, { count: number; ranges: number; pages: number }>();
   readonly #faults = new Map<string, { story: FaultStory; count: number }>();
   readonly #rows = new Set<number>();
+  readonly #endpoints = new Map<EndpointHappening, number>();
   readonly #enabledAt: number[] = [];
   readonly #commandsPerProdWrite = new Histogram();
   readonly #commandsPerSync = new Histogram();
@@ -82,6 +83,9 @@ export class Analyst {
       }
       case "fault":
         return this.#fault(happening.seconds, happening.story);
+      case "endpoint":
+        this.#endpoints.set(happening.what, (this.#endpoints.get(happening.what) ?? 0) + 1);
+        return;
       case "interrupt":
         return this.#counters.interrupt(happening.source);
       case "divergence":
@@ -220,6 +224,7 @@ export class Analyst {
       streams: this.#streams.streams(),
       streamsLeftOut: this.#streams.leftOut,
       domains: this.#streams.domains(),
+      endpoints: Object.fromEntries(this.#endpoints),
       commands: Object.entries(summary.commands).sort(([, a], [, b]) => b - a)
         .map(([name, count]) => ({ name, count, perSecond: count / span })),
       invalidations: [...this.#scopes].map(([name, sum]) => ({ name, ...sum })),

@@ -117,6 +117,8 @@ export class PerfettoWriter {
         const args = gpa < 0 ? { by: "wire" } : { by: "message", address: hex(gpa) };
         return this.#instant("interrupts", ts, source, args);
       }
+      case "endpoint":
+        return this.#instant("events", ts, happening.what, {});
       case "divergence": {
         const { line, what } = happening;
         return this.#instant("events", ts, "the device does otherwise", { line, what }, "g");

@@ -15,7 +15,7 @@ import { CR0, REG } from "../../../hw/smmuv3/spec/registers.ts";
 import { STE_SIZE } from "../../../hw/smmuv3/spec/ste.ts";
 import { eventName } from "../../counters.ts";
 import { type FaultStory, type Fetched, tellFault } from "./fault_story.ts";
-import type { Operation, TraceHeader } from "../format.ts";
+import type { Asked, Operation, TraceHeader } from "../format.ts";
 import { hex, hexQuad } from "./naming.ts";
 import { Replayer } from "../replay/replayer.ts";
 
@@ -47,11 +47,24 @@ export type Happening =
       readonly cd: Fetched | undefined;
     }
     | { readonly kind: "fault"; readonly story: FaultStory }
+    /** An endpoint that translates for itself or can wait asked for something, or was told something. */
+    | { readonly kind: "endpoint"; readonly what: EndpointHappening }
     /** An interrupt of the SMMU; by message when `gpa` is not negative. */
     | { readonly kind: "interrupt"; readonly source: string; readonly gpa: number }
     /** The device did otherwise than the trace says; told once. */
     | { readonly kind: "divergence"; readonly line: number; readonly what: string }
   );
+
+/** What such an endpoint asks or is told; of a transaction that can wait, that it has not ended at once, or ended later. */
+export type EndpointHappening =
+  | "translation granted"
+  | "translation refused"
+  | "page request"
+  | "page response"
+  | "invalidation"
+  | "invalidation without an answer"
+  | "stall"
+  | "end of a stall";
 
 /** An endpoint's transaction. */
 export interface Transaction {
@@ -140,6 +153,30 @@ export class Witness {
       this.#tell({ kind: "divergence", seconds: this.#seconds, line, what });
     }
     this.#tellOperation(operation);
+    this.#tellEndpoints(operation);
+  }
+
+  #tellEndpoints(operation: Operation): void {
+    const tell = (what: EndpointHappening): void =>
+      this.#tell({ kind: "endpoint", seconds: this.#seconds, what });
+    const asked = [operation as Asked];
+    const ended = new Set<number>();
+    for (const output of operation.out ?? []) {
+      if (output[0] === "asked") asked.push(output[1]);
+      else if (output[0] === "end") ended.add(output[1]);
+      else if (output[0] === "respond") tell("page response");
+      else if (output[0] === "invalidate") {
+        tell(output.at(-1) === true ? "invalidation" : "invalidation without an answer");
+      }
+    }
+    for (const one of asked) {
+      if (one.op === "page-request") tell("page request");
+      if (one.op === "translation-request") {
+        tell(/[rw]/.test(one.grants ?? "") ? "translation granted" : "translation refused");
+      }
+      if ("transaction" in one && !ended.delete(one.transaction)) tell("stall");
+    }
+    for (const _ of ended) tell("end of a stall");
   }
 
   #tellOperation(operation: Operation): void {
@@ -159,13 +196,24 @@ export class Witness {
       case "dma-read":
       case "dma-write":
       case "dma-message":
-        this.#tellTransaction(operation);
+      case "translated-read":
+      case "translated-write":
+      case "translated-message":
+        return this.#tellTransaction(operation, operation.ok);
+      case "stallable-read":
+      case "stallable-write": {
+        const { transaction } = operation;
+        const end = operation.out?.find(([kind, number]) =>
+          kind === "end" && number === transaction
+        );
+        // One that waits has not failed.
+        if (end !== undefined) this.#tellTransaction(operation, end.at(-1) === true);
+      }
     }
   }
 
-  #tellTransaction(operation: Operation & { iova: string; ok: boolean }): void {
+  #tellTransaction(operation: Operation & { iova: string }, ok: boolean): void {
     const [lo, hi] = wordsOf(operation.iova);
-    const ok = operation.ok;
     if (!ok && !this.#hasTold) this.#fault(null, false, [lo, hi]);
     this.#tell({
       kind: "transaction",
@@ -293,8 +341,8 @@ function keyOf({ streamId, substreamId }: Requester): string {
 }
 
 function accessOf(operation: Operation | undefined): "read" | "write" | "message" {
-  if (operation?.op === "dma-write") return "write";
-  return operation?.op === "dma-message" ? "message" : "read";
+  if (operation?.op.endsWith("-write")) return "write";
+  return operation?.op.endsWith("-message") ? "message" : "read";
 }
 
 function wordsOf(iova: string): [lo: number, hi: number] {
