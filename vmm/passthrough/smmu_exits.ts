@@ -31,8 +31,7 @@ export class SmmuExits implements Disposable {
     try {
       Deno.mkdirSync(path);
     } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return undefined;
-      if (error instanceof Deno.errors.PermissionDenied) return undefined;
+      if (isMissing(error)) return undefined;
       throw error;
     }
     const exits = new SmmuExits(path);
@@ -43,7 +42,7 @@ export class SmmuExits implements Disposable {
       return exits;
     } catch (error) {
       exits[Symbol.dispose]();
-      if (error instanceof Deno.errors.NotFound) return undefined;
+      if (isMissing(error)) return undefined;
       throw error;
     }
   }
@@ -61,6 +60,13 @@ export class SmmuExits implements Disposable {
   [Symbol.dispose](): void {
     Deno.removeSync(this.#path);
   }
+}
+
+/** Whether something is not there, or not for us. */
+function isMissing(error: unknown): boolean {
+  const { NotFound, PermissionDenied, NotCapable } = Deno.errors;
+  return error instanceof NotFound || error instanceof PermissionDenied ||
+    error instanceof NotCapable;
 }
 
 /** How many events a processor's buffer has had, by its `stats`: those that it holds, and those that it lost to newer ones. */
