@@ -175,8 +175,8 @@ export function checkCardFault(
   }];
 }
 
-/** The longest that a host waits: its kernel asks for the third time after 20 seconds. */
-const TAKE_BACK_S = 25;
+/** The longest that a host waits: its kernel asks for the fourth time after 30 seconds. */
+const TAKE_BACK_S = 35;
 
 /** Judges a network card that its host took back from the running guest. */
 export function checkTakenBack(

@@ -60,8 +60,6 @@ export class AssignedFunction implements PciFunction, Disposable {
   readonly bars: readonly Bar[];
   /** What of its BARs the VMM can map: all that is not ours, by index. */
   readonly mapped: ReadonlyMap<number, MappedRegion>;
-  /** Whether it is there for the guest: not any more when the host has it back. */
-  isThere = true;
   readonly #host: HostFunction;
   readonly #config: AssignedConfig;
   readonly #recall: Recall;
@@ -71,6 +69,7 @@ export class AssignedFunction implements PciFunction, Disposable {
   readonly #hostVectors: HostVectors;
   readonly #hostIntx: HostIntx | undefined;
   readonly #stack = new DisposableStack();
+  #isThere = true;
 
   /** Reads what the function is. Throws `SystemError`. */
   constructor(options: AssignedFunctionOptions) {
@@ -114,6 +113,11 @@ export class AssignedFunction implements PciFunction, Disposable {
     this.#stack = stack.move();
   }
 
+  /** Whether it is there for the guest: not any more when the host has it back. */
+  get isThere(): boolean {
+    return this.#isThere;
+  }
+
   /** Function reset, of the hardware too; MSI-X is shown as what it is. */
   reset(): void {
     if (!this.isThere) return;
@@ -137,7 +141,7 @@ export class AssignedFunction implements PciFunction, Disposable {
   /** Quiet: neither interrupts nor DMA; closing it resets it. */
   #withdraw(): void {
     this.#quieten();
-    this.isThere = false;
+    this.#isThere = false;
     this.#stack[Symbol.dispose]();
   }
 

@@ -1,12 +1,12 @@
 /**
  * A host that wants a function back: the VMM is asked to unplug it, and the function is given back when it has, when it
- * cannot, or when it takes longer than 20 seconds. The clock is the kernel's, which repeats its request every 10 seconds.
+ * cannot, or when it takes longer than 30 seconds. The clock is the kernel's, which repeats its request every 10 seconds.
  * Linux drivers/vfio/vfio_main.c, vfio_unregister_group_dev.
  * @module
  */
 
 /** The request at which waiting ends. A guest may take 5 seconds to begin with. PCI Express Base §6.7.1.5, "Attention Button". */
-const LAST_REQUEST = 3;
+const LAST_REQUEST = 4;
 
 /** What the owner of a function can do about it. */
 export interface RecallOwner {
