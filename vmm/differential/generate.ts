@@ -115,7 +115,7 @@ class Writer extends StepWriter {
     const random = this.random;
     const stream = random.of(this.scene.streams);
     const chosen = random.below(100);
-    if (chosen < 46) this.#visit(stream);
+    if (chosen < 41) this.#visit(stream);
     else if (chosen < 53) this.#visitByAll(stream);
     else if (chosen < 67) this.#change(stream, made);
     else if (chosen < 75) this.send(this.commands.some(stream, random.of(stream.visits)));

@@ -105,7 +105,7 @@ export function makeScene(random: Random): Scene {
   const streams: SceneStream[] = [];
   for (let i = 0; i < count; i++) {
     const [first] = streams;
-    const isShared = first !== undefined && random.chance(0.35);
+    const isShared = first !== undefined && random.chance(0.5);
     const streamId = take(ids, isShared ? !isWriter(first.streamId) : isWriter(ids[0]));
     const ste = steOf(streamId);
     if (isShared) {

@@ -13,7 +13,6 @@ import {
   hasSameResult,
   hasWritten,
   isEvents,
-  isNoted,
   isTransfer,
   last,
   ofStep,
@@ -161,28 +160,6 @@ export const CONFIGURATION: readonly Deviation[] = [
         get(steOf(difference), STE.S2R) !== get(cdOf(difference), CD.R) &&
         (field(record, "S2") === 0 || field(record, "CLASS") === CLASS.TT);
     }),
-  },
-  {
-    name: "both tables of stage 1 at once",
-    reason: "QEMU has stage 2 translate TTB0 and TTB1 when it decodes the CD, whichever is used",
-    section: "§3.3.3 Configuration and translation lookup",
-    lasts: true,
-    explains: ofStep((difference) =>
-      isTransfer(difference.step) && isNested(steOf(difference)) &&
-      isNoted(difference, /CD\.(TTB|EPD)[01]|stage 2 (table|page of)/) &&
-      (field(difference.theirs.events.at(-1), "CLASS") === CLASS.TT ||
-        difference.theirs.events.length === 0)
-    ),
-  },
-  {
-    name: "tables of stage 1 found once",
-    reason:
-      "QEMU keeps where stage 2 puts TTB0 and TTB1 with the configuration, and TLBIs do not drop that",
-    section: "§4.4.3 TLB invalidation of stage 2",
-    lasts: true,
-    explains: ofStep((difference) =>
-      isTransfer(difference.step) && isNested(steOf(difference)) && isNoted(difference, /no CFGI/)
-    ),
   },
 ];
 

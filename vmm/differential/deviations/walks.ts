@@ -5,7 +5,6 @@
 import { get } from "../../../hw/bits.ts";
 import { CD } from "../../../hw/smmuv3/spec/cd.ts";
 import { CLASS, EVENT } from "../../../hw/smmuv3/spec/events.ts";
-import { CR0, REG } from "../../../hw/smmuv3/spec/registers.ts";
 import { Config, STE } from "../../../hw/smmuv3/spec/ste.ts";
 import { eventNumber } from "../difference.ts";
 import type { Deviation } from "./deviation.ts";
@@ -18,21 +17,10 @@ import {
   last,
   ofStep,
   onlyResult,
-  type StepDifference,
-  written,
 } from "./evidence.ts";
-import {
-  cdOf,
-  hasStage1,
-  hasStage2,
-  isNested,
-  stage1Granules,
-  stage2Granule,
-  stage2Start,
-  steOf,
-} from "./structures.ts";
+import { isOurs } from "./silence.ts";
+import { cdOf, hasStage1, hasStage2, stage2Start, steOf } from "./structures.ts";
 
-const EVENTQEN = 1 << CR0.EVENTQEN.low;
 const OAS_BITS = 44n;
 const WRITE_FAILED = 0xdead_0002;
 /** Physical addresses at which QEMU's board has something besides RAM. `hw/arm/virt.c` */
@@ -214,33 +202,6 @@ export const WALKS: readonly Deviation[] = [
     }),
   },
   {
-    name: "tables of stage 1 cut to the IPA size",
-    reason: "QEMU drops bits beyond CD.IPS of the physical address where stage 2 puts TTB0 or TTB1",
-    section: "§5.4 CD.IPS: it is the size of what stage 1 puts out",
-    lasts: true,
-    explains: ofStep((difference) =>
-      isTransfer(difference.step) && isNested(steOf(difference)) &&
-      isNoted(difference, /stage 2 (page of tables|table) bit 4\d/) &&
-      isOurs(difference, EVENT.F_WALK_EABT) &&
-      last(difference).theirs !== EVENT.F_WALK_EABT
-    ),
-  },
-  {
-    name: "the rest of a table of stage 1",
-    reason:
-      "QEMU has stage 2 translate where a table begins; the rest may be in other, smaller pages",
-    section: "§3.3.2 Nested translation: the IPA of each descriptor",
-    lasts: true,
-    explains: ofStep((difference) => {
-      const [ste, cd] = [steOf(difference), cdOf(difference)];
-      const event = difference.ours.events.at(-1);
-      return isTransfer(difference.step) && isNested(ste) &&
-        isNoted(difference, /CD\.TG[01]|stage 2 page of tables/) &&
-        stage1Granules(cd).some((granule) => granule > stage2Granule(ste)) &&
-        (field(event, "S2") === 1 && field(event, "CLASS") === CLASS.TT || isSilent(difference));
-    }),
-  },
-  {
     name: "TBI of TTB0 for both",
     reason: "QEMU asks TBI[0] whether to pass over the top byte of addresses of TTB1 too",
     section: "§5.4 CD.TBI",
@@ -267,18 +228,4 @@ export const WALKS: readonly Deviation[] = [
 /** Whether an address is in the table that begins at, or around, another: the largest are of 64 KiB, and concatenated. */
 function isInTable(one: number, other: number): boolean {
   return (one ^ other) >>> 0 < 0x8_0000;
-}
-
-/** Our last event is this one, or none is recorded. */
-function isOurs(difference: StepDifference, number: number): boolean {
-  return last(difference).ours === number || isSilent(difference);
-}
-
-/** No event of ours says why: the stream's faults are not recorded, or none at all. */
-function isSilent(difference: StepDifference): boolean {
-  const isOff = ((written(difference, REG.CR0.offset) ?? 0) & EVENTQEN) === 0;
-  const ste = steOf(difference);
-  const isQuiet = hasStage1(ste) && get(cdOf(difference), CD.R) === 0 ||
-    hasStage2(ste) && get(ste, STE.S2R) === 0;
-  return difference.ours.events.length === 0 && (isOff || isQuiet);
 }
