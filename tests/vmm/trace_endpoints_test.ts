@@ -312,7 +312,7 @@ Deno.test("a trace that is cut says at which line; what precedes it is whole", a
   }
 });
 
-Deno.test("recordings before 1.4 do not tell what endpoints are told, and replay all the same", async () => {
+Deno.test("recordings before 1.4 do not tell what endpoints are told, and replay all the same", () => {
   const { header, lines } = record();
   const older = lines.filter(({ operation }) => !("stream" in operation)).map((line) => {
     const { out, ...rest } = line.operation;
