@@ -26,6 +26,7 @@ export type { RegisterKind } from "./register_page.ts";
 export * from "./trace/format.ts";
 export type { RecordingChoice } from "./trace/recording.ts";
 export { type Outcome, Replayer, type ReplaySnapshot } from "./trace/replay/replayer.ts";
+export type { WaitingTransaction } from "./trace/replay/replayer_endpoints.ts";
 export type { Difference } from "./trace/replay/replayer_compare.ts";
 export { CommandHistory, type PastCommand } from "./trace/replay/replayer_history.ts";
 export {

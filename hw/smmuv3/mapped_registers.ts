@@ -75,9 +75,11 @@ const GLANCED = [...GUARDS, ...RUNNING];
 const CMDQ_PROD = REG.CMDQ_PROD.offset / 4;
 const HAS_TURN = Uint8Array.from({ length: WORDS }, (_, word) => Number(GLANCED.includes(word)));
 
-/** What a snapshot says of the page: what software wrote there that was not found yet, and where the next look goes on. */
+/** What a snapshot says of the page: what software wrote there that was not found yet. */
 export interface MappedSnapshot {
+  /** Words of the page that are not what the device knows. */
   readonly unseen: readonly (readonly [offset: number, value: number])[];
+  /** The word with which the next look goes on. */
   readonly swept: number;
 }
 

@@ -89,6 +89,35 @@ Deno.test("checkGuest() judges every boot of a guest that reboots", async (t) =>
   }
 });
 
+Deno.test("checkGuest() judges what Linux lets an endpoint translate for itself, takes back and answers", async (t) => {
+  const ENABLED = "Linux lets the DMA test device translate for itself";
+  const WRITES = "By its own translation it writes to the page that Linux mapped";
+  const FORGETS = "Linux had it forget what it may have translated";
+  const ANSWERS = "Linux answered its page request";
+  const cases: [name: string, said: string, failed: string[]][] = [
+    ["all well", "0x8000 0x00000000 0 2 0x80000005", []],
+    ["no page could be mapped", "0x8000 none 0 1 0x80000005", []],
+    ["ATS is off", "0x0000 0xDEAD0006 0 1 0x80000005", [ENABLED, WRITES]],
+    ["a translation is left", "0x8000 0x00000000 1 2 0x80000005", [FORGETS]],
+    ["no CMD_ATC_INV", "0x8000 none 0 0 0x80000005", [FORGETS]],
+    ["no answer", "0x8000 0x00000000 0 2 0x00000000", [ANSWERS]],
+    ["nothing", "", ["ATS"]],
+  ];
+  for (const [name, said, failed] of cases) {
+    await t.step(name, () => {
+      const lines = said === "" ? [] : [`vsmmu: ats 0000:00:02.0 ${said}`];
+      const checks = checkGuest(events([...START, ...lines, ...DONE]), {
+        actions: ["ats"],
+        commandLine: "console=ttyAMA0",
+        input: undefined,
+        disk: { address: "0000:00:01.0", streamId: 8 },
+        fault: { streamId: 16, iova: 0n },
+      });
+      assertEquals(checks.filter(({ ok }) => !ok).map(({ name }) => name), failed);
+    });
+  }
+});
+
 Deno.test("checkOutput() compares the image with what the guest wrote last", () => {
   const said = events([...disk(INPUT, FIRST), ...disk(INPUT, SECOND)]);
   assertEquals(checkOutput(said, SECOND).ok, true);

@@ -92,6 +92,29 @@ Deno.test("GuestConsole reads each line of our /init", async (t) => {
       line: "pasid 0000:00:04.0 0 14049284096 ",
       event: { kind: "pasid", address: "0000:00:04.0", pasid: 0, iova: 0x3_4567_1000n },
     },
+    {
+      line: "ats 0000:00:02.0 0x8000 0x00000000 0 2 0x80000005",
+      event: {
+        kind: "ats",
+        address: "0000:00:02.0",
+        control: 0x8000,
+        result: 0,
+        kept: 0,
+        invalidations: 2,
+        answer: 0x8000_0005,
+      },
+    },
+    {
+      line: "ats 0000:00:02.0 0x8000 none 0 1 0x80000005",
+      event: {
+        kind: "ats",
+        address: "0000:00:02.0",
+        control: 0x8000,
+        kept: 0,
+        invalidations: 1,
+        answer: 0x8000_0005,
+      },
+    },
     { line: "doorbell 0000:00:04.0", event: { kind: "doorbell", address: "0000:00:04.0" } },
     { line: "reset 0000:00:05.0", event: { kind: "reset", address: "0000:00:05.0" } },
     {

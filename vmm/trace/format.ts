@@ -112,9 +112,12 @@ export interface Effects {
 }
 
 /** Who asks, and of which address. */
-interface Asking {
+export interface Asking {
+  /** StreamID. */
   readonly stream: number;
+  /** SubstreamID; absent without one. */
   readonly substream?: number;
+  /** Address, as hexadecimal. */
   readonly iova: string;
 }
 

@@ -44,15 +44,14 @@ export async function recordBare(
   { path, progress, signal }: BareOptions,
 ): Promise<void> {
   const qemu = await provisionQemu({ progress, signal });
-  await using stack = new AsyncDisposableStack();
-  const directory = stack.use(await RuntimeDirectory.make());
-  const recording = new Recording({ path }, { kernel: name, qemu: qemu.version }, progress);
+  using directory = await RuntimeDirectory.make();
+  await using recording = new Recording({ path }, { kernel: name, qemu: qemu.version }, progress);
   const functions = endpoints.map(({ streamId }) =>
     [streamId, directory.file(`${streamId.toString(16)}.sock`)] as const
   );
   const smmu = directory.file("smmu.sock");
   const sockets = new Map(functions);
-  const thread = await DeviceThread.start({
+  await using thread = await DeviceThread.start({
     smmuSocketPath: smmu,
     features,
     iommufd: "none",
@@ -63,7 +62,7 @@ export async function recordBare(
       socketPath: sockets.get(endpoint.streamId)!,
     })),
   }, () => {});
-  try {
+  {
     await using peer = await Peer.start({
       qemu: qemu.tool,
       directory,
@@ -72,9 +71,8 @@ export async function recordBare(
     });
     await peer.ours!.reset();
     await run(peer.ours!);
-  } finally {
-    await thread.stop();
-    const failure = await recording.finish();
-    if (failure !== undefined) throw new EnvironmentError(failure);
   }
+  await thread.stop();
+  const failure = await recording.finish();
+  if (failure !== undefined) throw new EnvironmentError(failure);
 }

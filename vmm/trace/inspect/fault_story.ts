@@ -22,7 +22,7 @@ export interface Fetched {
 
 /** A step on the way of a transaction, for people. */
 export interface Step {
-  /** `L1STD`, `STE`, `CD`, or `level 0` and so on for a descriptor of the tables. */
+  /** `L1STD`, `STE`, `CD`, or `level 0` and so on for a descriptor of the tables; `descriptor 1` where stage 2 translates too. */
   readonly what: string;
   /** Where it is, as hexadecimal. */
   readonly gpa: string;
@@ -142,7 +142,7 @@ function reasonOf(
   const last = walk.at(-1);
   const place = last === undefined
     ? "the descriptor"
-    : `the level ${firstLevel(known, context) + walk.length - 1} descriptor at ${hex(last.gpa)}`;
+    : `${descriptorName(firstLevel(known, context), walk.length - 1)} at ${hex(last.gpa)}`;
   switch (known.event) {
     case "C_BAD_STREAMID":
       return l1std === undefined
@@ -176,6 +176,10 @@ function reasonOf(
       return `${place} has its access flag clear`;
     case "F_PERMISSION":
       return `${place} ${denial(known, last)}`;
+    case "F_BAD_ATS_TREQ":
+      return `its ${whereOf("STE", ste)} allows no translation requests (EATS)`;
+    case "F_TRANSL_FORBIDDEN":
+      return `its ${whereOf("STE", ste)} allows no translated addresses (EATS)`;
     case null:
       return silence(known);
     default:
@@ -187,8 +191,21 @@ function whereOf(what: string, fetched: Fetched | undefined): string {
   return fetched === undefined ? what : `${what} at ${hex(fetched.gpa)}`;
 }
 
-function firstLevel({ iova: [, hi] }: Circumstances, context: Context | undefined): number {
+/** Undefined where stage 2 has a part in the walk: its descriptors are between those of stage 1. */
+function firstLevel(
+  { iova: [, hi], ste }: Circumstances,
+  context: Context | undefined,
+): number | undefined {
+  const config = ste?.words ? get(ste.words, STE.Config) : Config.Stage1;
+  if (config === Config.Stage2 || config === Config.Nested) return undefined;
   return context?.roots[(hi >>> 23) & 1].firstLevel ?? 0;
+}
+
+/** What the descriptor after so many others is called. */
+function descriptorName(firstLevel: number | undefined, index: number): string {
+  return firstLevel === undefined
+    ? `descriptor ${index + 1}`
+    : `the level ${firstLevel + index} descriptor`;
 }
 
 /** Why a walk did not even begin, or was not ours. */
@@ -236,9 +253,12 @@ function stepsOf(known: Circumstances, context: Context | undefined): Step[] {
     ...(cd ? [step("CD", cd, (words) => describeCd(words, context))] : []),
     ...walk.map((fetched, i) =>
       step(
-        `level ${level + i}`,
+        level === undefined ? `descriptor ${i + 1}` : `level ${level + i}`,
         fetched,
-        (words) => describeDescriptor(words, level + i, isFault && i === walk.length - 1),
+        (words) =>
+          level === undefined
+            ? describeAny(words)
+            : describeDescriptor(words, level + i, isFault && i === walk.length - 1),
       )
     ),
   ];
@@ -277,6 +297,12 @@ export function describeCd(words: Uint32Array, context: Context | undefined): st
     ? "no tables"
     : `TTB${used} at ${hex(root.gpa)}, ${root.inputBits} bits from level ${root.firstLevel}`;
   return `ASID ${get(words, CD.ASID)}, ${tables}`;
+}
+
+/** One of a level and a stage that nobody knows. */
+function describeAny(words: Uint32Array): string {
+  if (get(words, DESCRIPTOR.Valid) === 0) return "invalid: nothing is mapped here";
+  return `leads to ${hexQuad(words[0] & ~0xfff, words[1] & 0xffff)}`;
 }
 
 function describeDescriptor(words: Uint32Array, level: number, isEnd: boolean): string {

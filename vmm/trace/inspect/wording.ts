@@ -98,6 +98,8 @@ export const MEANINGS: Readonly<Record<string, string>> = {
   C_BAD_SUBSTREAMID: "The guest has not set up this substream",
   C_BAD_CD: "The guest has not set up the addresses of this device, or wrongly",
   F_STREAM_DISABLED: "The guest allows this device no transactions of this kind",
+  F_BAD_ATS_TREQ: "The guest does not let this device translate for itself",
+  F_TRANSL_FORBIDDEN: "The guest does not let this device use addresses that it translated itself",
   F_WALK_EABT: "The guest's tables lead to where no memory is",
   F_TRANSLATION: "Nothing is mapped at this address",
   F_ADDR_SIZE: "The address, or what is mapped there, has too many bits",

@@ -123,7 +123,10 @@ function steOf(
   return words;
 }
 
-/** DDI 0487 D8.2 with a granule of 4 KiB. */
+const TG0_4K = 0;
+const TG1_4K = 2;
+
+/** DDI 0487 D8.2 with a granule of 4 KiB; of others it tells nothing. */
 function walk(
   { memory }: PathSource,
   cd: Uint32Array,
@@ -139,6 +142,7 @@ function walk(
   let table = getAddress(cd, isUpper ? CD.TTB1 : CD.TTB0);
   const broken = { steps, log2page: undefined, page: undefined, asid };
   if (get(cd, isUpper ? CD.EPD1 : CD.EPD0) === 1) return broken;
+  if (get(cd, isUpper ? CD.TG1 : CD.TG0) !== (isUpper ? TG1_4K : TG0_4K)) return broken;
   for (let level = 4 - levels; level <= 3; level++) {
     const shift = 12 + 9 * (3 - level);
     const bits = level === 4 - levels ? inputBits - shift : 9;

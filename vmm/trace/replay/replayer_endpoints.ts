@@ -28,11 +28,17 @@ type Kind<Op extends Asked["op"]> = Asked & { readonly op: Op };
 export interface WaitingTransaction {
   /** Its number in the trace. */
   readonly transaction: number;
+  /** StreamID. */
   readonly streamId: number;
+  /** SubstreamID, or -1. */
   readonly substreamId: number;
+  /** Low word of the IOVA. */
   readonly lo: number;
+  /** High word. */
   readonly hi: number;
+  /** Whether it writes. */
   readonly isWrite: boolean;
+  /** Its length in bytes. */
   readonly sizeBytes: number;
 }
 
