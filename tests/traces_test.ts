@@ -17,6 +17,8 @@ interface Expected {
   readonly commandLine?: string;
   /** Whether there was no QEMU either. */
   readonly isAlone?: boolean;
+  /** Of the hardware behind the SMMU. */
+  readonly streams?: readonly number[];
   readonly holds: (behaviour: Behaviour) => void;
 }
 
@@ -153,6 +155,29 @@ const ENDPOINTS: readonly Expected[] = [
     },
   },
   {
+    name: "linux-7.3-pasids",
+    kernel: /^the user's own$/,
+    cpuCount: "1",
+    commandLine:
+      "console=ttyAMA0 vsmmu.run=pasids iommu.strict=1 vsmmu.net=10.0.9.2,10.0.9.1,0,0 " +
+      "vsmmu.mtu=1500 vsmmu.maps=1:1:0,1:64:0,4:1:0,4:64:0 vsmmu.iova=0x123456780000 " +
+      "vsmmu.nvme=4 vsmmu.config=0000:00:04.0 iommufd.allow_unsafe_interrupts=1 " +
+      "vsmmu.pasids=0000:00:04.0",
+    streams: [0x20],
+    holds: (behaviour): void => {
+      const { events, refusals, configuration } = behaviour;
+      assertEquals(refusals, []);
+      assertEquals(
+        events,
+        ["F_TRANSLATION", "F_TRANSLATION", "F_TRANSLATION"].map((event) =>
+          `${event} StreamID 0x20`
+        ),
+      );
+      const ofPasids = configuration.filter((line) => line.startsWith("CMD_CFGI_CD StreamID 0x20"));
+      assert(ofPasids.length >= 4, `${ofPasids.length}`);
+    },
+  },
+  {
     name: "program-endpoints",
     kernel: /PASIDs, ATS and page requests; 64K tables; both stages$/,
     holds: (behaviour): void => {
@@ -215,7 +240,7 @@ Deno.test("every recorded guest replays to its last event on the device of today
       if (expected.isAlone !== true) assertMatch(guest["qemu"], /^\d+\.\d+\.\d+$/);
       assertEquals(guest["cpuCount"], expected.cpuCount);
       assertEquals(guest["commandLine"], expected.commandLine);
-      assertEquals(iommufd?.streams, name.includes("nested") ? [8, 16] : undefined);
+      assertEquals(iommufd?.streams, name.includes("nested") ? [8, 16] : expected.streams);
       if (expected.isAlone !== true) assert(resets(behaviour) >= 1);
       expected.holds(behaviour);
     });

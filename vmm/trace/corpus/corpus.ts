@@ -13,6 +13,7 @@ import { type MicrovmOptions, runMicrovm } from "../../microvm.ts";
 import { type BareOptions, recordBare } from "./bare_machine.ts";
 import { type Behaviour, behaviourOf, compareBehaviours, DivergedError } from "./behaviour.ts";
 import { ENDPOINTS_PROGRAM } from "./endpoints_program.ts";
+import { recordPasids } from "./pasids_guest.ts";
 import { recordStalls } from "./stalls_program.ts";
 import { TABLES_PROGRAM } from "./tables_program.ts";
 import { openTrace } from "../trace_file.ts";
@@ -33,7 +34,7 @@ export interface GuestEntry {
   readonly ats?: boolean;
 }
 
-/** A trace of a program without a guest. */
+/** A trace of a program without a guest, or of a guest elsewhere. */
 export interface ProgramEntry {
   readonly name: string;
   /** Runs it, and puts its trace at a path. Throws an `EnvironmentError` when something is not as it has to be. */
@@ -69,6 +70,7 @@ export const CORPUS: readonly CorpusEntry[] = [
   { ...NESTED, name: "linux-7.3-nested-reboot", actions: ["disk", "reboot", "disk"] },
   { ...NESTED, name: "linux-7.3-nested-lazy", append: "iommu.strict=0" },
   { ...STRICT, name: "linux-7.3-ats", kernel: "hostvm", actions: ["ats"], ats: true },
+  { name: "linux-7.3-pasids", record: recordPasids },
   { name: "program-tables", record: (options) => recordBare(TABLES_PROGRAM, options) },
   { name: "program-endpoints", record: (options) => recordBare(ENDPOINTS_PROGRAM, options) },
   { name: "program-stalls", record: ({ path }) => recordStalls(path) },
