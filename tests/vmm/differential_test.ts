@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { RegisterFile } from "../../hw/smmuv3/register_file.ts";
 import { SmmuV3 } from "../../hw/smmuv3/smmuv3.ts";
-import { campaign, type CampaignResult, stale } from "../../vmm/differential/campaign.ts";
+import { campaign, stale } from "../../vmm/differential/campaign.ts";
 import { compare } from "../../vmm/differential/comparison.ts";
 import { DEVIATIONS } from "../../vmm/differential/deviations.ts";
 import { generate } from "../../vmm/differential/generate.ts";
@@ -69,11 +69,14 @@ Deno.test("our device does what our device does, in every program, and nothing n
 });
 
 Deno.test("registers that are memory make no difference, unless the device does not look at all of them", async (t) => {
-  const same = (make?: DeviceMaker): Promise<CampaignResult> => {
-    const sides = { theirs: new OwnSubject(), ours: new OwnSubject(make, "mapped") };
-    return campaign({ sides, seed: 1, count: 2 * PROGRAMS, most: 1 });
-  };
-  await t.step("ours", async () => assertEquals((await same()).differences, []));
+  const trapped = new OwnSubject();
+  const mapped = new OwnSubject(undefined, "mapped");
+  await t.step("ours", async () => {
+    // Events are merged only where they trap, which the comparison expects of the second one.
+    const sides = { theirs: mapped, ours: trapped };
+    const result = await campaign({ sides, seed: 1, count: 2 * PROGRAMS, most: 1 });
+    assertEquals(result.differences, []);
+  });
   for (const offset of [0x20, 0x44, 0x64, 0x88, 0x98, 0x1_00ac]) {
     await t.step(`not at 0x${offset.toString(16)}`, async () => {
       const make: DeviceMaker = (options) => {
@@ -85,7 +88,12 @@ Deno.test("registers that are memory make no difference, unless the device does 
         smmu.look = () => look.call(smmu, { write32 });
         return smmu;
       };
-      assertEquals((await same(make)).differences.length, 1);
+      const sides = { theirs: trapped, ours: new OwnSubject(make, "mapped") };
+      const result = await campaign({ sides, seed: 1, count: 2 * PROGRAMS, most: 1 });
+      assertEquals(result.differences.length, 1);
+      const [{ program }] = result.differences;
+      const honest = await run(program, mapped);
+      assertEquals(compare(program, await run(program, trapped), honest).difference, undefined);
     });
   }
 });

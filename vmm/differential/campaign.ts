@@ -44,7 +44,7 @@ export interface CampaignResult {
   readonly differences: readonly Minimised[];
 }
 
-/** So many programs meet every deviation. */
+/** So many programs meet nearly every deviation. */
 export const LONG_RUN = 2000;
 
 /** Runs the programs of `count` seeds. Throws what a subject throws. */
