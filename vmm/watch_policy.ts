@@ -27,8 +27,9 @@ export interface WatchTimes {
 }
 
 /**
- * Chosen by measurement. A guest in the middle of its unmaps asks again within some 20 µs. Where it has to share a
- * processor with us it asks only once we pause, so that a spin finds nothing, whatever it costs. There a guest that waits
+ * Chosen by measurement. A guest in the middle of its unmaps asks again within some 20 µs, one that fills buffers of
+ * 256 KiB in between within some 400. Where it has to share a processor with us it asks only once we pause, so that a spin
+ * finds nothing, whatever it costs. There a guest that waits
  * gives way to nobody but us: pauses are as short as what they cost while commands flow, which makes an answer take a
  * third of what it takes with pauses three times as long, and no more of the processor for each.
  *
@@ -37,17 +38,17 @@ export interface WatchTimes {
  * command may have to wait, depends on the host.
  */
 export const WATCH_TIMES: WatchTimes = {
-  spinUs: 60,
+  spinUs: 500,
   spinCosts: 2,
   mostFailures: 4,
-  tryAgainUs: 5_000,
+  tryAgainUs: 10_000,
   pauses: [
     { afterUs: 0, pauseUs: 10, costs: 1 },
     { afterUs: 400, pauseUs: 25, costs: 3 },
     { afterUs: 2_000, pauseUs: 50, costs: 3 },
     { afterUs: 10_000, pauseUs: 90, costs: 3 },
   ],
-  idle: { afterUs: 100_000, share: 0.025, mostUs: 1_000 },
+  idle: { afterUs: 100_000, share: 0.025, mostUs: 2_000 },
 };
 
 /** A watch in progress. */
