@@ -158,9 +158,7 @@ const ENDPOINTS: readonly Expected[] = [
     name: "linux-7.3-pasids",
     kernel: /^the user's own$/,
     cpuCount: "1",
-    commandLine:
-      "console=ttyAMA0 vsmmu.run=pasids iommu.strict=1 vsmmu.net=10.0.9.2,10.0.9.1,0,0 " +
-      "vsmmu.mtu=1500 vsmmu.maps=1:1:0,1:64:0,4:1:0,4:64:0 vsmmu.iova=0x123456780000 " +
+    commandLine: "console=ttyAMA0 vsmmu.run=pasids iommu.strict=1 vsmmu.iova=0x123456780000 " +
       "vsmmu.nvme=4 vsmmu.config=0000:00:04.0 iommufd.allow_unsafe_interrupts=1 " +
       "vsmmu.pasids=0000:00:04.0",
     streams: [0x20],

@@ -200,9 +200,11 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const hasNvme = kinds.includes("nvme");
   const { sends, takes } = peer?.ports ?? { sends: 0, takes: 0 };
   const maps = COMPARED.map(({ threads, pages }) => `${threads}:${pages}:0`).join(",");
-  const words =
-    `iommu.strict=1 vsmmu.net=${guestIp},${peerIp},${sends},${takes} vsmmu.mtu=${mtu} ` +
-    `vsmmu.maps=${maps} vsmmu.seconds=${MAP_SECONDS}`;
+  const words = [
+    "iommu.strict=1",
+    ...(card ? [`vsmmu.net=${guestIp},${peerIp},${sends},${takes} vsmmu.mtu=${mtu}`] : []),
+    ...(work.compare ? [`vsmmu.maps=${maps} vsmmu.seconds=${MAP_SECONDS}`] : []),
+  ].join(" ");
   const said: GuestEvent[] = [];
   using exits = work.compare ? SmmuExits.start() : undefined;
   const watch = (): UnmapExits => new UnmapExits(() => exits?.count ?? 0, MAP_SECONDS);
@@ -213,8 +215,8 @@ async function runCommand(values: Values, io: Io): Promise<number> {
     cpuCount,
     memoryMiB: MEMORY_MIB,
     hugePages: values.on("huge-pages"),
-    append: `${words} ` +
-      `vsmmu.iova=0x${FAULT_IOVA.toString(16)} vsmmu.nvme=${mib} vsmmu.config=${first}` +
+    append: words +
+      ` vsmmu.iova=0x${FAULT_IOVA.toString(16)} vsmmu.nvme=${mib} vsmmu.config=${first}` +
       // Without a driver of theirs, ports hear nothing. The tester's GICv2m keeps no function from another's interrupts, which VFIO wants to be told of.
       (work.deaf ? " pcie_ports=compat" : "") +
       (tester ? ` iommufd.allow_unsafe_interrupts=1 vsmmu.pasids=${tester.address}` : ""),
