@@ -46,6 +46,11 @@ class CountedLooks implements Watched {
     Atomics.notify(this.#looks, 0);
     return found;
   }
+
+  /** Not counted: it does not go on through the whole space. */
+  glance(): boolean {
+    return this.#smmu.glance() > 0;
+  }
 }
 
 serveThread(serve);
