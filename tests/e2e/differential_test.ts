@@ -12,7 +12,7 @@ Deno.test({
     await using sandbox = new Sandbox();
     const run = sandbox.vsmmu("differential", "--ours", "process", "--count", "200");
     const { code } = await run.end(120);
-    assertEquals(code, 0, run.out.tail());
+    assertEquals(code, 0, `${run.out.tail()}\n${run.err.tail()}`);
     assertMatch(run.out.lines.at(-1)!, /^200 programs, \d+ % of \d+ steps compared, 0 differences/);
     await sandbox.expectNothingLeft();
   },
@@ -27,7 +27,7 @@ for (const registers of ["trapped", "mapped"]) {
       const flags = ["--registers", registers, "--count", "20", "--json"];
       const run = sandbox.vsmmu("differential", ...flags);
       const { code } = await run.end(180);
-      assertEquals(code, 0, run.out.tail());
+      assertEquals(code, 0, `${run.out.tail()}\n${run.err.tail()}`);
       const { ok, programs, differences } = JSON.parse(run.out.lines.join("\n"));
       assertEquals({ ok, programs, differences }, { ok: true, programs: 20, differences: [] });
       await sandbox.expectNothingLeft();

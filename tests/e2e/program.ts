@@ -77,7 +77,8 @@ export class Program implements AsyncDisposable {
 
   /** What its descriptors are, sorted, without the numbers of sockets and pipes. */
   descriptors(): string[] {
-    const lines = shell(`ls -l "/proc/$0/fd"`, String(this.pid));
+    // One that is closed meanwhile has it fail, and tell of the others all the same.
+    const lines = shell(`ls -l "/proc/$0/fd" 2>/dev/null || true`, String(this.pid));
     return lines.filter((line) => line.includes(" -> "))
       .map((line) => line.split(" -> ")[1].replace(/:\[\d+\]$/, "")).sort();
   }
