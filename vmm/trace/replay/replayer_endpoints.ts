@@ -25,21 +25,9 @@ export type Compared = [expected: unknown, got: unknown];
 type Kind<Op extends Asked["op"]> = Asked & { readonly op: Op };
 
 /** A transaction that waits, as a plain value. */
-export interface WaitingTransaction {
+export interface WaitingTransaction extends Omit<StalledTransaction, "number" | "doneBytes"> {
   /** Its number in the trace. */
   readonly transaction: number;
-  /** StreamID. */
-  readonly streamId: number;
-  /** SubstreamID, or -1. */
-  readonly substreamId: number;
-  /** Low word of the IOVA. */
-  readonly lo: number;
-  /** High word. */
-  readonly hi: number;
-  /** Whether it writes. */
-  readonly isWrite: boolean;
-  /** Its length in bytes. */
-  readonly sizeBytes: number;
 }
 
 /** What endpoints need of a replay. */
