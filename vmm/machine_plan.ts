@@ -17,6 +17,9 @@ import type { PasidChoice } from "./vfio/pasid_choice.ts";
 import { endpointSlots, type MachineConfiguration } from "./qemu/machine_arguments.ts";
 import type { RuntimeDirectory } from "./qemu/runtime_directory.ts";
 
+/** What the SMMU offers to endpoints that translate for themselves, and ask for pages. */
+export const ATS_FEATURES: Partial<Features> = { ats: true, pri: true };
+
 /** Registers that trap, that are memory, or that are memory where it is known to work. */
 export type RegisterChoice = RegisterKind | "auto";
 
@@ -75,7 +78,7 @@ export function planMachine(
 ): MachinePlan {
   const { cpuCount, memoryMiB, commandLine, interrupts, assign = [] } = choice;
   const { pasid = "auto", bars = "mapped", ats = false } = choice;
-  const features = ats ? { ...choice.features, ats, pri: true } : choice.features;
+  const features = ats ? { ...choice.features, ...ATS_FEATURES } : choice.features;
   const behindPort = choice.rootPorts ?? false;
   const iommufd = assign.length > 0 ? "kernel" : choice.iommufd;
   const board = chooseBoard(cpuCount);

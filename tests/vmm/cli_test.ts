@@ -99,6 +99,10 @@ Deno.test("vsmmu refuses a wrong command line in one line, before it does anythi
     ],
     ["microvm --features httu", "Cannot use --features httu: httu needs a number, as in httu=1"],
     ["serve --features msi=no", "Cannot use --features msi=no: msi is on or off, not no"],
+    [
+      "microvm --ats --features stallModel=2,stallMax=1",
+      "Cannot use --features stallModel=2,stallMax=1: Feature ats is true, but PCI functions",
+    ],
     ["microvm --features msi,msi", "Cannot use --features msi,msi: msi is there more than once"],
     [
       "serve --features pri",

@@ -3,6 +3,7 @@
  * @module
  */
 import { DEFAULT_FEATURES, type Features, features } from "../../hw/smmuv3/features.ts";
+import { ATS_FEATURES } from "../machine_plan.ts";
 import { type Flag, UsageError, type Values } from "./command.ts";
 
 /** What the SMMU offers. */
@@ -16,7 +17,10 @@ export const FEATURES_FLAG: Readonly<Record<string, Flag>> = {
 
 const SWITCH: Readonly<Record<string, boolean>> = { on: true, off: false };
 
-/** What the flag says; undefined when it is not given. Throws `UsageError`, also for features that cannot be together. */
+/**
+ * What the flag says; undefined when it is not given. Throws `UsageError`, also for features that cannot be together, those
+ * of `--ats` among them.
+ */
 export function featuresOf(values: Values): Partial<Features> | undefined {
   const text = values.text("features");
   if (text === undefined) return undefined;
@@ -39,7 +43,7 @@ export function featuresOf(values: Values): Partial<Features> | undefined {
     }
   }
   try {
-    features(chosen);
+    features({ ...chosen, ...(values.on("ats") ? ATS_FEATURES : {}) });
   } catch (error) {
     if (error instanceof RangeError) throw wrong(error.message);
     throw error;
