@@ -3,7 +3,7 @@
  * @module
  */
 import type { Features } from "../hw/smmuv3/features.ts";
-import type { RegisterKind } from "./register_page.ts";
+import type { RegisterMode } from "./register_page.ts";
 import type { PasidChoice } from "./vfio/pasid_choice.ts";
 
 /** Which iommufd is behind the SMMU. */
@@ -63,6 +63,11 @@ export type EndpointConfiguration =
 export interface DeviceConfiguration {
   /** Where the vfio-user server of the function that carries the SMMU listens; in a private directory, as all sockets. */
   readonly smmuSocketPath: string;
+  /**
+   * Where the server of the function listens whose BAR0 has the registers as memory, where they are mapped; without it, they are
+   * memory in the other function.
+   */
+  readonly smmuMemorySocketPath?: string;
   /** Choices among the features of the SMMU. */
   readonly features?: Partial<Features>;
   /**
@@ -71,7 +76,7 @@ export interface DeviceConfiguration {
    */
   readonly iommufd?: IommufdKind;
   /** How software reaches the registers; `trapped` by default. */
-  readonly registers?: RegisterKind;
+  readonly registers?: RegisterMode;
   /** Where what passes its doors is recorded. */
   readonly recording?: RecordingConfiguration;
   /** What is behind it. */

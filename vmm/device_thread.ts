@@ -6,7 +6,9 @@ import { EventFd } from "../uapi/eventfd.ts";
 import { Counters } from "./counters.ts";
 import type { DeviceConfiguration } from "./device_configuration.ts";
 import { UNPLACED } from "./endpoint_places.ts";
+import type { RegisterKind } from "./register_page.ts";
 import { ServingThread } from "./serving_thread.ts";
+import { ShownRegisters } from "./shown_registers.ts";
 
 /** What the main thread tells the device thread, once. */
 export interface ThreadStart {
@@ -18,6 +20,10 @@ export interface ThreadStart {
   readonly places: SharedArrayBuffer;
   /** Number of an eventfd that is signalled when they may have changed. */
   readonly placedFd: number;
+  /** Memory of `ShownRegisters`. */
+  readonly shown: SharedArrayBuffer;
+  /** Number of an eventfd that is signalled when the guest meets others. */
+  readonly shownFd: number;
 }
 
 /** What the device thread asks of the main thread. */
@@ -25,10 +31,15 @@ export type ThreadQuestion =
   /** Where the endpoints are, as the guest looks for functions behind root ports. */
   | { readonly kind: "where" }
   /** An endpoint, by its number, is to be taken from the guest; by force when the guest has not given it up in time. */
-  | { readonly kind: "unplug"; readonly endpoint: number; readonly isLast: boolean };
+  | { readonly kind: "unplug"; readonly endpoint: number; readonly isLast: boolean }
+  /** The guest is to meet registers of this kind. */
+  | { readonly kind: "show"; readonly registers: RegisterKind };
 
 /** Takes an endpoint, by its number, from the guest: asks the guest for it, or by force when `isLast`. */
 export type Unplug = (endpoint: number, isLast: boolean) => Promise<void>;
+
+/** Has the guest meet registers that are memory, or such that trap; rejects when the machine cannot. */
+export type Show = (areMemory: boolean) => Promise<void>;
 
 /** Devices that are served until they are stopped. */
 export class DeviceThread implements AsyncDisposable {
@@ -39,10 +50,13 @@ export class DeviceThread implements AsyncDisposable {
 
   readonly #thread: ServingThread;
   readonly #placed = EventFd.create();
+  readonly #changed = EventFd.create();
+  readonly #shown = new ShownRegisters();
   readonly #places: Int32Array;
   #where: (() => Promise<readonly number[]>) | undefined;
   #isWanted = false;
   #unplug: Unplug | undefined;
+  #show: Show | undefined;
   readonly #log: (line: string) => void;
 
   private constructor(configuration: DeviceConfiguration, log: (line: string) => void) {
@@ -56,14 +70,16 @@ export class DeviceThread implements AsyncDisposable {
         counters: this.counters.buffer,
         places: this.#places.buffer as SharedArrayBuffer,
         placedFd: this.#placed.fd.number,
+        shown: this.#shown.buffer,
+        shownFd: this.#changed.fd.number,
       },
       log,
-      ask: (question) =>
-        void (question.kind === "where"
-          ? this.#find()
-          : this.#take(question.endpoint, question.isLast)),
+      ask: (question) => void this.#answer(question),
     });
-    this.ended = this.#thread.ended.finally(() => this.#placed[Symbol.dispose]());
+    this.ended = this.#thread.ended.finally(() => {
+      this.#placed[Symbol.dispose]();
+      this.#changed[Symbol.dispose]();
+    });
   }
 
   /** Starts the thread; resolves when all sockets listen. Throws an `EnvironmentError` that says what could not be done. */
@@ -90,10 +106,42 @@ export class DeviceThread implements AsyncDisposable {
     this.#unplug = unplug;
   }
 
+  /** Where registers are mapped: they trap now, and `show` changes that while it pays. */
+  showBy(show: Show): void {
+    this.#show = show;
+    this.#tell("trapped");
+  }
+
   /** Ends the thread and waits until its sockets are gone. Safe to repeat. */
   async stop(): Promise<void> {
     await this.#thread.stop();
     await this.ended;
+  }
+
+  #answer(question: ThreadQuestion): Promise<void> {
+    switch (question.kind) {
+      case "where":
+        return this.#find();
+      case "unplug":
+        return this.#take(question.endpoint, question.isLast);
+      case "show":
+        return this.#change(question.registers);
+    }
+  }
+
+  async #change(registers: RegisterKind): Promise<void> {
+    try {
+      await this.#show?.(registers === "mapped");
+      this.#tell(registers);
+    } catch {
+      // The machine is on its way out; the next one has its own.
+    }
+  }
+
+  #tell(registers: RegisterKind): void {
+    this.#shown.kind = registers;
+
+    if (this.#changed.fd.isOpen) this.#changed.signal();
   }
 
   async #take(endpoint: number, isLast: boolean): Promise<void> {

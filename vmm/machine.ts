@@ -9,7 +9,6 @@ import { VirtioBlk } from "../hw/endpoints/virtio_blk.ts";
 import { VirtioPci } from "../hw/endpoints/virtio_pci.ts";
 import { GuestRam } from "../hw/guest_memory.ts";
 import type { PciFunction } from "../hw/pci/function.ts";
-import { RegisterCarrier } from "../hw/pci/register_carrier.ts";
 import { type Features, features } from "../hw/smmuv3/features.ts";
 import { SmmuV3 } from "../hw/smmuv3/smmuv3.ts";
 import { ERRNO } from "../uapi/errno.ts";
@@ -32,6 +31,7 @@ import type { Source } from "./iommufd/model/area.ts";
 import { DeferredWork } from "./deferred_work.ts";
 import { EndpointPlaces } from "./endpoint_places.ts";
 import type { StreamMove } from "./host_iommu/nested.ts";
+import { serveRegisters } from "./register_functions.ts";
 import { RegisterPage } from "./register_page.ts";
 import { modelledStreams, startRecording } from "./start_recording.ts";
 import type { Recorder } from "./trace/recorder.ts";
@@ -43,7 +43,7 @@ import {
   VfioUserServer,
   type VfioUserServerOptions,
 } from "./vfio_user/server.ts";
-import { WatchedRegisters } from "./watched_registers.ts";
+import type { WatchedRegisters } from "./watched_registers.ts";
 import type { Watched } from "./watcher.ts";
 
 /** What the devices need of their thread. */
@@ -84,7 +84,7 @@ export class DeviceMachine implements Disposable {
   /** Endpoints that translate for themselves. */
   readonly #translating = new EndpointRouter();
   readonly #stack = new DisposableStack();
-  #watched: Watched | undefined;
+  #watched: WatchedRegisters | undefined;
 
   /** Throws `SystemError` for a socket or image that cannot be opened, `RangeError` for features that cannot be. */
   constructor(configuration: DeviceConfiguration, surroundings: DeviceSurroundings) {
@@ -196,17 +196,16 @@ export class DeviceMachine implements Disposable {
   }
 
   #makeSmmu(
-    { smmuSocketPath, registers }: DeviceConfiguration,
+    { smmuSocketPath, smmuMemorySocketPath, registers = "trapped" }: DeviceConfiguration,
     chosen: Features,
     hardware: Hardware | undefined,
     stack: DisposableStack,
   ): SmmuV3 {
     const { counters } = this.#surroundings;
-    const intx = new Intx();
     const msi = new DmaWriteMsi();
-    const pulse: IrqLine = { pulse: () => carrier.interrupt.pulse(), set: () => {} };
+    const pulse: IrqLine = { pulse: () => interrupt.pulse(), set: () => {} };
     const recorder = this.#recorder;
-    const page = registers === "mapped" ? stack.use(new RegisterPage()) : undefined;
+    const page = registers !== "trapped" ? stack.use(new RegisterPage()) : undefined;
     const smmu: SmmuV3 = new SmmuV3({
       memory: recorder?.memory(this.#ram) ?? this.#ram,
       features: chosen,
@@ -231,24 +230,19 @@ export class DeviceMachine implements Disposable {
       counters.hostEvents(hardware.host.events.passed, hardware.host.events.lost);
     });
     const reset = (): void => smmu.reset();
-    const device = recorder?.device(smmu) ?? smmu;
-    const carrier = new RegisterCarrier({
-      name: "smmu",
-      device,
-      irq: intx,
-      resetDevice: recorder?.reset(reset) ?? reset,
+    const { interrupt, watched } = serveRegisters({
+      smmu,
+      door: recorder?.device(smmu) ?? smmu,
+      reset: recorder?.reset(reset) ?? reset,
+      msi,
+      counters,
+      socketPath: smmuSocketPath,
+      page,
+      memorySocketPath: smmuMemorySocketPath,
+      serve: (pci, path, connections, observer) =>
+        this.#serve(pci, path, connections, stack, observer),
     });
-    const server = this.#serve(
-      carrier,
-      smmuSocketPath,
-      { intx, msi, ...(page ? { mapped: page.mapped } : {}) },
-      stack,
-      {
-        barRead: (_bar, offset) => counters.access(false, offset),
-        barWrite: (_bar, offset) => counters.access(true, offset),
-      },
-    );
-    if (page !== undefined) this.#watched = new WatchedRegisters(smmu, device, server, counters);
+    this.#watched = watched;
     return smmu;
   }
 

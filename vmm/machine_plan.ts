@@ -10,7 +10,7 @@ import type {
   IommufdKind,
 } from "./device_configuration.ts";
 import type { Provisioned } from "./provision/provision.ts";
-import type { RegisterKind } from "./register_page.ts";
+import type { RegisterKind, RegisterMode } from "./register_page.ts";
 import { type Board, chooseBoard } from "./qemu/board.ts";
 import type { HostDevice } from "./vfio/host_device.ts";
 import type { PasidChoice } from "./vfio/pasid_choice.ts";
@@ -95,7 +95,12 @@ export function planMachine(
     socketPath: directory.file(`vfio${i}.sock`),
     ...places[2 + i],
   }));
-  const smmuSocketPath = directory.file("smmu.sock");
+  const sockets = {
+    smmuSocketPath: directory.file("smmu.sock"),
+    ...(registers !== "trapped"
+      ? { smmuMemorySocketPath: directory.file("smmu-memory.sock") }
+      : {}),
+  };
   return {
     machine: {
       board,
@@ -105,13 +110,13 @@ export function planMachine(
       kernelPath: parts.kernel.path,
       initrdPath: parts.initrd,
       commandLine,
-      smmuSocketPath,
+      ...sockets,
       endpoints: [disk, dmaTest, ...assigned],
-      messages: registers === "mapped",
+      messages: registers !== "trapped",
       ats,
     },
     devices: {
-      smmuSocketPath,
+      ...sockets,
       iommufd,
       registers,
       ...(features ? { features } : {}),
@@ -136,9 +141,9 @@ function chooseRegisters(
   choice: RegisterChoice,
   { accelerator }: Board,
   features: Partial<Features> | undefined,
-): RegisterKind {
+): RegisterMode {
   if (choice !== "auto") return choice;
-  return accelerator === "tcg" && (features?.msi ?? true) ? "mapped" : "trapped";
+  return accelerator === "tcg" && (features?.msi ?? true) ? "adaptive" : "trapped";
 }
 
 /** Where the first `count` endpoints of a machine are; behind root ports, where Linux puts them at first. */

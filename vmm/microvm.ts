@@ -188,6 +188,9 @@ async function runGuest(
     console: options.interactive ? "inherit" : "lines",
     signal,
   });
+  if (plan.machine.smmuMemorySocketPath) {
+    devices.showBy((areMemory) => guest.showRegisters(areMemory));
+  }
   if (options.rootPorts) {
     const slots = plan.machine.endpoints.map(({ slot }) => slot);
     devices.follow(() => guest.streamIdsBehind(slots));

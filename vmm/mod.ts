@@ -22,7 +22,7 @@ export * from "./microvm.ts";
 export type { Progress } from "./provision/cache.ts";
 export type { ProvisionOptions } from "./provision/provision.ts";
 export type { HostArchitecture } from "./provision/root_tool.ts";
-export type { RegisterKind } from "./register_page.ts";
+export type { RegisterKind, RegisterMode } from "./register_page.ts";
 export * from "./trace/format.ts";
 export type { RecordingChoice } from "./trace/recording.ts";
 export { type Outcome, Replayer, type ReplaySnapshot } from "./trace/replay/replayer.ts";

@@ -11,6 +11,12 @@ import type { MappedRegion } from "./vfio_user/mapped_region.ts";
 /** How software's accesses to the registers reach the SMMU: each traps, or they are memory. */
 export type RegisterKind = "trapped" | "mapped";
 
+/**
+ * The same for as long as a machine runs: always trapped; memory while it is used, and trapped at rest, where the machine can
+ * change that; or as `mapped`, but trapped also where that does more.
+ */
+export type RegisterMode = RegisterKind | "adaptive";
+
 /** Nobody who has the file can make it shorter, which would kill us at the next access. */
 const SEALS = F_SEAL.SHRINK | F_SEAL.GROW | F_SEAL.SEAL;
 

@@ -2,10 +2,12 @@
  * Looks at the registers between two waits of the device thread, where they are memory.
  * @module
  */
+import type { MappingPolicy, RegisterUse } from "./mapping_policy.ts";
+import type { RegisterKind } from "./register_page.ts";
 import type { WatchPolicy } from "./watch_policy.ts";
 
 /** What is looked at. */
-export interface Watched {
+export interface Watched extends RegisterUse {
   /** Whether anybody is there who could write. */
   readonly isUsed: boolean;
   /** Looks, does what was asked for, and returns whether anything was. */
@@ -13,6 +15,19 @@ export interface Watched {
   /** The same for what changes while there is work, at a fraction of the cost. */
   glance(): boolean;
 }
+
+/** What of it the guest meets. */
+export interface Shown {
+  /** Whether that is to be changed also for what does more. */
+  readonly isAdaptive: boolean;
+  /** Undefined where that cannot be changed. */
+  readonly kind: RegisterKind | undefined;
+  /** Asks for a change, which comes some time later. */
+  want(kind: RegisterKind): void;
+}
+
+/** Where nothing can be changed. */
+export const UNCHANGING: Shown = { isAdaptive: false, kind: undefined, want: () => {} };
 
 /** The clocks of a thread, in microseconds. */
 export interface WatchClocks {
@@ -28,6 +43,11 @@ const TURN_US = 20;
 const GLANCES = 8;
 /** Of so many pauses one is measured. */
 const MEASURED = 32;
+/**
+ * How long descriptors are waited for where accesses trap. A processor of the guest that was on its way to memory when it was
+ * taken away may still write there.
+ */
+const TRAPPED_MS = 50;
 /** How many measurements count. */
 const SMOOTHED = 4;
 
@@ -35,15 +55,27 @@ const SMOOTHED = 4;
 export class Watcher {
   readonly #watched: Watched;
   readonly #policy: WatchPolicy;
+  readonly #mapping: MappingPolicy;
+  readonly #shown: Shown;
   readonly #clocks: WatchClocks;
   #pauses = 0;
   /** What the thread had run before the pause that is measured; negative when none is. */
   #spentUs = -1;
 
-  /** Watches by `policy`. */
-  constructor(watched: Watched, policy: WatchPolicy, clocks: WatchClocks) {
+  /** Watches by policies. */
+  constructor(
+    watched: Watched,
+    { watch, mapping, shown, clocks }: {
+      readonly watch: WatchPolicy;
+      readonly mapping: MappingPolicy;
+      readonly shown: Shown;
+      readonly clocks: WatchClocks;
+    },
+  ) {
     this.#watched = watched;
-    this.#policy = policy;
+    this.#policy = watch;
+    this.#mapping = mapping;
+    this.#shown = shown;
     this.#clocks = clocks;
   }
 
@@ -54,10 +86,13 @@ export class Watcher {
   turn(ready: number): number {
     const watched = this.#watched;
     if (!watched.isUsed) return -1;
-    const found = watched.look() || ready > 0;
-    this.#measured(!found);
+    const isBusy = watched.look() || ready > 0;
+    this.#measured(!isBusy);
     const beganUs = this.#clocks.nowUs();
-    let pauseUs = this.#policy.pauseUs(found, beganUs);
+    const { kind } = this.#shown;
+    if (kind !== undefined) this.#wish(kind, beganUs);
+    if (kind === "trapped") return TRAPPED_MS;
+    let pauseUs = this.#policy.pauseUs(isBusy, beganUs);
     for (let nowUs = beganUs; pauseUs === 0 && nowUs - beganUs < TURN_US;) {
       const found = this.#glances();
       nowUs = this.#clocks.nowUs();
@@ -65,6 +100,12 @@ export class Watcher {
     }
     if (pauseUs > 0 && ++this.#pauses % MEASURED === 0) this.#spentUs = this.#clocks.spentUs();
     return pauseUs / 1000;
+  }
+
+  /** Asks for other registers where the guest is better off with them. */
+  #wish(kind: RegisterKind, nowUs: number): void {
+    const wanted = this.#mapping.wish(kind, this.#watched, this.#policy.wakeUs, nowUs);
+    if (wanted !== undefined) this.#shown.want(wanted);
   }
 
   /** Whether one of some glances found anything; it is the last of them. */

@@ -15,13 +15,15 @@ export interface RegisterCarrierOptions {
   readonly device: MmioDevice;
   /** Size of BAR0 in bytes, a power of two; 128 KiB when absent: two pages of 64 KiB, as an SMMU has (IHI 0070 §6.1). */
   readonly sizeBytes?: number;
-  /** Where INTA goes. */
-  readonly irq: IrqLine;
+  /** Where INTA goes; without it the function has no interrupt. */
+  readonly irq?: IrqLine;
   /** Resets what is carried; called on a function reset. */
   resetDevice?(): void;
 }
 
-/** The carrier: class 0x080600 (IOMMU), 1234:5343, one 32-bit memory BAR, INTA, no capabilities. */
+const NOWHERE: IrqLine = { set: () => {}, pulse: () => {} };
+
+/** The carrier: class 0x080600 (IOMMU), 1234:5343, one 32-bit memory BAR, INTA if wanted, no capabilities. */
 export class RegisterCarrier implements PciFunction {
   /** `register-carrier`. */
   readonly name: string;
@@ -44,10 +46,10 @@ export class RegisterCarrier implements PciFunction {
       vendorId: 0x1234,
       deviceId: 0x5343,
       classCode: 0x080600,
-      interruptPin: 1,
+      interruptPin: irq ? 1 : 0,
       bars: this.bars,
     });
-    this.interrupt = this.#pin = new IntxPin(this.config, irq);
+    this.interrupt = this.#pin = new IntxPin(this.config, irq ?? NOWHERE);
     this.#resetDevice = () => options.resetDevice?.();
   }
 

@@ -123,15 +123,13 @@ export class MappedRegisters implements RegisterMirror {
     this.#swept = swept % WORDS;
   }
 
-  /** Hands what software wrote to `writer`, and puts right what it could not write; returns the number of writes. */
+  /** Hands what software wrote to `writer`, and puts right what it could not write; returns the number of writes. Some words have their turn in each look, the others in one of several. */
   look(writer: RegisterWriter): number {
     return this.glance(writer) + this.#sweep(writer);
   }
 
-  /** The same for the registers that software writes while the device runs, which is all that it waits for. */
-  glance(writer: RegisterWriter): number {
-    if (this.#isQuiet()) return 0;
-    if (!this.#differ(GUARDS)) return this.#take(RUNNING, writer);
+  /** The same for all registers that software may write, at once: what comes next has not come by memory. */
+  settle(writer: RegisterWriter): number {
     let found = 0;
     for (let reading = 0; reading < MOST_READINGS; reading++) {
       const more = this.#take(SETTINGS, writer) + this.#take(RUNNING, writer);
@@ -139,6 +137,12 @@ export class MappedRegisters implements RegisterMirror {
       if (more === 0) break;
     }
     return found + this.#take(GUARDS, writer);
+  }
+
+  /** The same for the registers that software writes while the device runs, which is all that it waits for. */
+  glance(writer: RegisterWriter): number {
+    if (this.#isQuiet()) return 0;
+    return this.#differ(GUARDS) ? this.settle(writer) : this.#take(RUNNING, writer);
   }
 
   /** Whether a glance has nothing to find: a hint, which the next one corrects. */

@@ -268,11 +268,11 @@ export class SmmuV3 implements MmioDevice {
   }
 
   /**
-   * Looks at the memory of the registers, and hands what software wrote there to `writer`, which is to have it done here.
-   * Returns the number of writes; none where accesses trap.
+   * Looks at the memory of the registers, and hands what software wrote there to `writer`, which is to have it done here:
+   * of all registers when `isWhole`. Returns the number of writes; none where accesses trap.
    */
-  look(writer: RegisterWriter = this): number {
-    return this.#mapped?.look(writer) ?? 0;
+  look(writer: RegisterWriter = this, isWhole = false): number {
+    return (isWhole ? this.#mapped?.settle(writer) : this.#mapped?.look(writer)) ?? 0;
   }
 
   /** The same for the registers that software writes while the device runs; a look is at all of them, in several turns. */

@@ -335,6 +335,37 @@ Deno.test("a record that came while software emptied the queue unseen makes its 
   });
 });
 
+Deno.test("what was written to memory comes before an access that traps, in the order of a driver", () => {
+  const random = new Random();
+  for (let round = 0; round < 50; round++) {
+    const mapped = new Mapped();
+    const { smmu } = mapped.guest;
+    const writes: [number, number][] = [];
+    mapped.write(CR0, 0);
+    smmu.look(smmu, true);
+    // STRTAB_BASE, then its guard, some by memory: the guard must not come first.
+    const base = random.below(0x1_0000) << 6;
+    mapped.write(0x80, base);
+    const guardTraps = random.below(2) === 0;
+    if (!guardTraps) mapped.write(CR0, 1);
+    smmu.look({
+      write32: (at, value) => {
+        writes.push([at, value]);
+        smmu.write32(at, value);
+      },
+    }, true);
+    if (guardTraps) smmu.write32(CR0, 1);
+    const expected = [[0x80, base], ...(guardTraps ? [] : [[CR0, 1]])];
+    assertEquals(
+      writes.filter(([at]) => at === 0x80 || at === CR0),
+      base === 0 ? expected.slice(1) : expected,
+      `${random}`,
+    );
+    assertEquals([mapped.read(0x80), mapped.read(CR0ACK)], [base, 1]);
+    assertEquals(smmu.look(smmu, true), 0, "nothing is left");
+  }
+});
+
 Deno.test("a guest that writes everywhere has the registers back, and hurts nobody", () => {
   const random = new Random();
   const mapped = new Mapped();

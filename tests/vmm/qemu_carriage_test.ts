@@ -5,6 +5,7 @@ import {
   type PhysicalAccess,
   programCarriage,
   sharesInterrupt,
+  showRegisters,
   swizzle,
 } from "../../vmm/qemu/carriage.ts";
 
@@ -12,6 +13,7 @@ const ECAM = 0x40_1000_0000;
 const BAR = 0x3ee0_0000;
 const PORT = 0x40_1801_8000; // bus 0x80, slot 3
 const CARRIER = 0x40_1810_0000; // bus 0x81, slot 0
+const MEMORY = 0x40_1810_1000; // its function 1
 
 /** A machine whose PCI configuration answers as QEMU's does: buses appear once the port is programmed. */
 class FakeMachine implements PhysicalAccess {
@@ -24,7 +26,7 @@ class FakeMachine implements PhysicalAccess {
   }
 
   readl(gpa: number): Promise<number> {
-    const isBehindPort = gpa >= CARRIER && gpa < CARRIER + 0x1000;
+    const isBehindPort = gpa >= CARRIER && gpa < CARRIER + 0x2000;
     const hasBuses = this.#words.get(PORT + 0x18) === 0x0081_8180;
     if (isBehindPort && !hasBuses) return Promise.resolve(0xffff_ffff);
     return Promise.resolve(this.#words.get(gpa) ?? 0);
@@ -32,7 +34,7 @@ class FakeMachine implements PhysicalAccess {
 
   writel(gpa: number, value: number): Promise<void> {
     this.writes.push([gpa, value]);
-    const isBar0 = gpa === CARRIER + 0x10;
+    const isBar0 = gpa === CARRIER + 0x10 || gpa === MEMORY + 0x10;
     this.#words.set(gpa, isBar0 ? (value | 4) >>> 0 : value);
     return Promise.resolve();
   }
@@ -53,6 +55,24 @@ Deno.test("programCarriage() programs port and function, commands last", async (
     [0x40_1810_0014, 0],
     [0x40_1810_0004, 6],
   ]);
+});
+
+Deno.test("registers that are memory begin aside, and cover those that trap as long as they are shown", async () => {
+  const machine = new FakeMachine({ [MEMORY]: 0x00aa_1b36 });
+  const addresses = { ecam: ECAM, bar: BAR };
+  await programCarriage(machine, addresses);
+  assertEquals(machine.writes.slice(3), [
+    [0x40_1810_0010, 0x3ee0_0000],
+    [0x40_1810_0014, 0],
+    [0x40_1810_0004, 6],
+    [0x40_1810_1010, 0x3ee2_0000],
+    [0x40_1810_1014, 0],
+    [0x40_1810_1004, 6],
+  ]);
+  machine.writes.length = 0;
+  await showRegisters(machine, addresses, true);
+  await showRegisters(machine, addresses, false);
+  assertEquals(machine.writes, [[0x40_1810_1010, 0x3ee0_0000], [0x40_1810_1010, 0x3ee2_0000]]);
 });
 
 Deno.test("programCarriage() says what does not answer", async (t) => {

@@ -63,6 +63,14 @@ Deno.test("machineArguments() places the SMMU behind the expander and endpoints 
   ]);
 });
 
+Deno.test("machineArguments() gives registers that are memory a function beside that of the SMMU", () => {
+  const smmuMemorySocketPath = "/run/memory";
+  const args = machineArguments(machine({ smmuMemorySocketPath }), paths, features);
+  const [trapping, memory] = values(args, "-device").slice(2).map((device) => JSON.parse(device));
+  assertEquals([trapping.addr, trapping.multifunction], ["0", true]);
+  assertEquals([memory.addr, memory.socket.path], ["0.1", "/run/memory"]);
+});
+
 Deno.test("machineArguments() puts a root port before an endpoint that is to have one", () => {
   const endpoints = [{ slot: 10, socketPath: "/run/disk", behindPort: true }];
   const devices = values(machineArguments(machine({ endpoints }), paths, features), "-device");

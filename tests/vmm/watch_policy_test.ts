@@ -4,7 +4,8 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { WATCH_TIMES, WatchPolicy } from "../../vmm/watch_policy.ts";
-import { Watcher } from "../../vmm/watcher.ts";
+import { MappingPolicy } from "../../vmm/mapping_policy.ts";
+import { UNCHANGING, Watcher } from "../../vmm/watcher.ts";
 
 const TIMES = {
   spinUs: 50,
@@ -115,13 +116,17 @@ Deno.test("a watcher looks, and waits for descriptors as long as the policy says
   };
   const watched = {
     isUsed: true,
+    trapped: 0,
+    found: 0,
     look: (): boolean => ++looks > 0 && find(),
     glance: (): boolean => ++glances > 0 && find(),
   };
   const policy = new WatchPolicy({ ...TIMES, mostFailures: 99 });
-  const watcher = new Watcher(watched, policy, {
-    nowUs: () => nowUs += stepUs,
-    spentUs: () => nowUs / 4,
+  const watcher = new Watcher(watched, {
+    watch: policy,
+    mapping: new MappingPolicy(() => 0),
+    shown: UNCHANGING,
+    clocks: { nowUs: () => nowUs += stepUs, spentUs: () => nowUs / 4 },
   });
   const turned = (ready: number): number[] => {
     [looks, glances] = [0, 0];

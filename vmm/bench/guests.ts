@@ -3,6 +3,7 @@
  * @module
  */
 import { EnvironmentError } from "../environment_error.ts";
+import type { RegisterChoice } from "../machine_plan.ts";
 import { type MicrovmOptions, runMicrovm } from "../microvm.ts";
 import type { GuestEvent } from "../provision/guest_console.ts";
 import { provision, type Provisioned } from "../provision/provision.ts";
@@ -63,12 +64,13 @@ export async function measureGuests(
 function subjectsOf(guest: MicrovmOptions, parts: Provisioned): Subject[] {
   const peer = (hasSmmu: boolean) => (): Promise<GuestEvent[]> =>
     runPeerGuest({ ...guest, parts, hasSmmu });
-  const ours = (registers: "trapped" | "mapped") => (): Promise<GuestEvent[]> =>
+  const ours = (registers: RegisterChoice) => (): Promise<GuestEvent[]> =>
     runOurs({ ...guest, registers, parts: { ...guest.parts, refresh: false, verify: false } });
   return [
     { name: "QEMU's own SMMU", run: peer(true) },
     { name: "ours, trapped", mostUnmap: 12, run: ours("trapped") },
     { name: "ours, mapped", mostUnmap: 1.2, run: ours("mapped") },
+    { name: "ours, auto", run: ours("auto") },
     { name: "no SMMU", run: peer(false) },
   ];
 }

@@ -60,7 +60,7 @@ export const REGISTERS_FLAG: Readonly<Record<string, Flag>> = {
   registers: {
     value: "KIND",
     help:
-      "How the guest reaches the SMMU's registers: trapped (default), mapped for memory without traps, or auto",
+      "How the guest reaches the SMMU's registers: trapped (default), mapped for memory without traps, or auto for whichever does more",
   },
 };
 

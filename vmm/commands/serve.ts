@@ -90,6 +90,9 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   try {
     const either = AbortSignal.any([signal, stopped.signal]);
     await controlMachines(paths, addresses, either, note, (control) => {
+      if (plan.machine.smmuMemorySocketPath) {
+        devices.showBy((areMemory) => control.showRegisters(areMemory));
+      }
       if (!guest.rootPorts) return;
       devices.follow(() => control.streamIdsBehind(slots));
       devices.unplugBy((at, isLast) => control.unplug(slots[at], isLast));

@@ -13,7 +13,7 @@ import { serveThread, type ServingSurroundings } from "../serve_thread.ts";
 import { DmaWriteMsi } from "../vfio_user/dma_write_msi.ts";
 import { Intx } from "../vfio_user/intx.ts";
 import { VfioUserServer } from "../vfio_user/server.ts";
-import type { Watched } from "../watcher.ts";
+import { UNCHANGING, type Watched } from "../watcher.ts";
 import { runWatching } from "../watching_loop.ts";
 import { CopyDevice } from "./copy_device.ts";
 import { WRITERS } from "./ground.ts";
@@ -35,6 +35,10 @@ class CountedLooks implements Watched {
     this.#client = client;
     this.#looks = new Int32Array(looks);
   }
+
+  /** Nobody asks. */
+  readonly trapped = 0;
+  readonly found = 0;
 
   get isUsed(): boolean {
     return this.#client.isConnected;
@@ -91,5 +95,5 @@ function serve(
   }
   ready();
   if (looks === undefined) poller.run();
-  else runWatching(poller, new CountedLooks(smmu, server, looks));
+  else runWatching(poller, new CountedLooks(smmu, server, looks), UNCHANGING);
 }

@@ -90,6 +90,11 @@ export class Machine implements AsyncDisposable {
     return this.#control.unplug(slot, isForced);
   }
 
+  /** Has the guest meet registers of the SMMU that are memory, or such that trap. Throws an `EnvironmentError`. */
+  showRegisters(areMemory: boolean): Promise<void> {
+    return this.#control.showRegisters(areMemory);
+  }
+
   /** Ends the machine now; the guest is not asked. Safe to repeat, also after the machine has ended by itself. */
   async stop(): Promise<MachineEnd> {
     await end(this.#process, this.#control);

@@ -36,6 +36,8 @@ export interface MachineConfiguration {
   readonly commandLine: string;
   /** Where the vfio-user server of the function that carries the SMMU listens. */
   readonly smmuSocketPath: string;
+  /** Where that of the function listens that has its registers as memory, if there is one. */
+  readonly smmuMemorySocketPath?: string;
   readonly endpoints: readonly Endpoint[];
   /** Whether QEMU has functions of its own, whose accesses to memory pass the SMMU by. */
   readonly foreignFunctions?: boolean;
@@ -114,7 +116,7 @@ export function memoryBackend(
 /** The functions that we serve, which the SMMU's registers are in one of. */
 export function functionArguments(machine: MachineConfiguration): string[] {
   return [
-    ...carriageArguments(machine.smmuSocketPath),
+    ...carriageArguments(machine),
     ...machine.endpoints.flatMap(endpointArguments),
   ];
 }
@@ -141,24 +143,30 @@ export function boardArguments(machine: MachineConfiguration, more: string): str
   ];
 }
 
-function carriageArguments(socketPath: string): string[] {
+function carriageArguments(
+  { smmuSocketPath, smmuMemorySocketPath }: MachineConfiguration,
+): string[] {
+  const several = smmuMemorySocketPath ? { multifunction: true } : {};
   const expander = `pxb-pcie,id=smmu-bus,bus=pcie.0,addr=${CARRIAGE.expanderSlot.toString(16)}`;
   const port = `pcie-root-port,id=smmu-port,bus=smmu-bus,addr=${CARRIAGE.portSlot.toString(16)}`;
   return [
     ...["-device", `${expander},bus_nr=${CARRIAGE.portBus}`],
     ...["-device", `${port},chassis=1,slot=1`],
-    ...["-device", vfioUser("smmu-port", 0, socketPath)],
+    ...["-device", vfioUser("smmu-port", "0", smmuSocketPath, several)],
+    ...(smmuMemorySocketPath
+      ? ["-device", vfioUser("smmu-port", `0.${CARRIAGE.memory}`, smmuMemorySocketPath)]
+      : []),
   ];
 }
 
 function endpointArguments({ slot, socketPath, behindPort }: Endpoint): string[] {
-  if (!behindPort) return ["-device", vfioUser("pcie.0", slot, socketPath)];
+  if (!behindPort) return ["-device", vfioUser("pcie.0", slot.toString(16), socketPath)];
   const id = `port${slot}`;
   // Chassis 1 has the port of the SMMU.
   const port = `pcie-root-port,id=${id},bus=pcie.0,addr=${
     slot.toString(16)
   },chassis=2,slot=${slot}`;
-  return ["-device", port, "-device", vfioUser(id, 0, socketPath, functionId(slot))];
+  return ["-device", port, "-device", vfioUser(id, "0", socketPath, { id: functionId(slot) })];
 }
 
 /** QEMU's name of the function behind the root port in `slot`. */
@@ -166,10 +174,9 @@ export function functionId(slot: number): string {
   return `function${slot}`;
 }
 
-function vfioUser(bus: string, slot: number, path: string, id?: string): string {
-  const addr = slot.toString(16);
+function vfioUser(bus: string, addr: string, path: string, more: object = {}): string {
   const socket = { type: "unix", path };
-  return JSON.stringify({ driver: "vfio-user-pci", ...(id ? { id } : {}), bus, addr, socket });
+  return JSON.stringify({ driver: "vfio-user-pci", ...more, bus, addr, socket });
 }
 
 function protectionArguments({ hasSandbox, canExitWithParent }: QemuFeatures): string[] {

@@ -3,7 +3,7 @@
  * or shuts down, and is programmed again before it goes on.
  * @module
  */
-import { type CarriageAddresses, programCarriage } from "./carriage.ts";
+import { type CarriageAddresses, programCarriage, showRegisters } from "./carriage.ts";
 import type { ConnectOptions } from "./line_socket.ts";
 import { Qmp, type QmpEvent } from "./qmp.ts";
 import { Qtest } from "./qtest.ts";
@@ -100,6 +100,12 @@ export class MachineControl {
     await this.#restarted;
     if (isForced) await powerOffSlot(this.#qtest, this.#addresses.ecam, slot);
     else await this.#qmp.execute("device_del", { id: functionId(slot) });
+  }
+
+  /** Has the guest meet registers of the SMMU that are memory, or such that trap. Throws an `EnvironmentError`. */
+  async showRegisters(areMemory: boolean): Promise<void> {
+    await this.#restarted;
+    await showRegisters(this.#qtest, this.#addresses, areMemory);
   }
 
   /** Asks QEMU to end, and closes our side. Safe to repeat. */
