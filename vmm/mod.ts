@@ -4,7 +4,7 @@
  */
 export { Counters, type Summary } from "./counters.ts";
 export * from "./device_configuration.ts";
-export { DeviceThread, type Unplug } from "./device_thread.ts";
+export { DeviceThread, type Show, type Unplug } from "./device_thread.ts";
 export { EnvironmentError } from "./environment_error.ts";
 export { FileBlockStore } from "./file_block_store.ts";
 export type { Check } from "./guest_checks.ts";
@@ -45,4 +45,5 @@ export type { MappedRegion } from "./vfio_user/mapped_region.ts";
 export { RequestLine } from "./vfio_user/request_line.ts";
 export type { Direction, GuestEvent } from "./provision/guest_console.ts";
 export type { Transfer } from "./transfers.ts";
+export type { RegisterUse } from "./mapping_policy.ts";
 export type { Watched } from "./watcher.ts";

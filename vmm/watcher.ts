@@ -44,10 +44,10 @@ const GLANCES = 8;
 /** Of so many pauses one is measured. */
 const MEASURED = 32;
 /**
- * How long descriptors are waited for where accesses trap. A processor of the guest that was on its way to memory when it was
- * taken away may still write there.
+ * Where accesses trap, memory is looked at so often for so long after that began, in milliseconds and microseconds: a processor of the
+ * guest may have been on its way there when it was taken away. What would come even later is found when the next access traps.
  */
-const TRAPPED_MS = 50;
+const LATE = { everyMs: 50, forUs: 1e6 };
 /** How many measurements count. */
 const SMOOTHED = 4;
 
@@ -58,6 +58,9 @@ export class Watcher {
   readonly #mapping: MappingPolicy;
   readonly #shown: Shown;
   readonly #clocks: WatchClocks;
+  /** What the guest met in the last turn, and since when. */
+  #kind: RegisterKind | undefined;
+  #changedUs = 0;
   #pauses = 0;
   /** What the thread had run before the pause that is measured; negative when none is. */
   #spentUs = -1;
@@ -90,8 +93,9 @@ export class Watcher {
     this.#measured(!isBusy);
     const beganUs = this.#clocks.nowUs();
     const { kind } = this.#shown;
+    if (kind !== this.#kind) [this.#kind, this.#changedUs] = [kind, beganUs];
     if (kind !== undefined) this.#wish(kind, beganUs);
-    if (kind === "trapped") return TRAPPED_MS;
+    if (kind === "trapped") return beganUs - this.#changedUs < LATE.forUs ? LATE.everyMs : -1;
     let pauseUs = this.#policy.pauseUs(isBusy, beganUs);
     for (let nowUs = beganUs; pauseUs === 0 && nowUs - beganUs < TURN_US;) {
       const found = this.#glances();

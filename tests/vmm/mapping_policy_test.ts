@@ -148,4 +148,10 @@ Deno.test("a watcher asks for what its policy wishes, and waits long where acces
   nowUs += 10_000;
   watcher.turn(0);
   assertEquals(wanted, ["mapped", "trapped"]);
+  kind = "trapped";
+  assertEquals(watcher.turn(0), 50, "for what the guest still had on its way");
+  nowUs += 999_999;
+  assertEquals(watcher.turn(0), 50);
+  nowUs += 1;
+  assertEquals(watcher.turn(0), -1, "nobody has to look");
 });

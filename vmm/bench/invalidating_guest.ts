@@ -7,11 +7,12 @@ import { maskOf, set, setAddress } from "../../hw/bits.ts";
 import { advance, slotOf } from "../../hw/smmuv3/queues/queue.ts";
 import { CMD, COMMAND_SIZE, CS, OP, SYNC, TLBI } from "../../hw/smmuv3/spec/commands.ts";
 import { CR0, QUEUE_BASE, REG } from "../../hw/smmuv3/spec/registers.ts";
-import type { RegisterKind } from "../register_page.ts";
 import { SmmuClient } from "./smmu_client.ts";
 
 const RAM = 0x4000_0000;
 const SIZE_BYTES = 0x10_0000;
+/** What the client of the registers that are memory brings, since it has to bring some. */
+const LEAST_BYTES = 0x1000;
 const LOG2_QUEUE = 8;
 const COMMAND_WORDS = COMMAND_SIZE / 4;
 const ASID = 1;
@@ -22,24 +23,38 @@ const LOOKS = 100_000;
 /** The guest. */
 export class InvalidatingGuest implements Disposable {
   readonly #client: SmmuClient;
-  /** Where they are memory. */
-  readonly #registers: Uint32Array | undefined;
+  readonly #memoryClient: SmmuClient | undefined;
+  /** Where they can be memory. */
+  readonly #memory: Uint32Array | undefined;
+  /** Whether the guest meets them. */
+  #isMemory = false;
   readonly #queue: Uint32Array;
   #prod = 0;
   #page = 0;
 
-  /** Behind the SMMU whose server listens at `path`, and whose registers are of a `kind`. Throws when that does not answer. */
-  constructor(path: string, kind: RegisterKind) {
-    this.#client = new SmmuClient(path, RAM, SIZE_BYTES);
-    this.#registers = kind === "mapped" ? this.#client.map() : undefined;
+  /**
+   * Behind the SMMU whose server listens at `path`, and that of its registers that are memory at `memoryPath`; they trap at first.
+   * Throws when these do not answer.
+   */
+  constructor(path: string, memoryPath?: string) {
+    using stack = new DisposableStack();
+    this.#client = stack.use(new SmmuClient(path, RAM, SIZE_BYTES));
+    this.#memoryClient = memoryPath === undefined
+      ? undefined
+      : stack.use(new SmmuClient(memoryPath, RAM + SIZE_BYTES, LEAST_BYTES));
+    this.#memory = this.#memoryClient?.map();
     this.#queue = new Uint32Array(this.#client.ram);
     const base = new Uint32Array(2);
     setAddress(base, QUEUE_BASE.ADDR, RAM);
     set(base, QUEUE_BASE.LOG2SIZE, LOG2_QUEUE);
     base.forEach((word, i) => this.#write(REG.CMDQ_BASE.offset + i * 4, word));
-    const cr0 = maskOf(CR0.CMDQEN);
-    this.#write(REG.CR0.offset, cr0);
-    if (this.#registers !== undefined) wait(this.#registers, REG.CR0ACK.offset / 4, cr0);
+    this.#write(REG.CR0.offset, maskOf(CR0.CMDQEN));
+    stack.move();
+  }
+
+  /** Has it meet registers that are memory, or such that trap. */
+  show(areMemory: boolean): void {
+    this.#isMemory = areMemory;
   }
 
   /** Has one page invalidated. Returns how long that took, in microseconds; throws when it is not done within seconds. */
@@ -61,12 +76,13 @@ export class InvalidatingGuest implements Disposable {
 
   /** Leaves. */
   [Symbol.dispose](): void {
+    this.#memoryClient?.[Symbol.dispose]();
     this.#client[Symbol.dispose]();
   }
 
   #write(offset: number, value: number): void {
-    if (this.#registers === undefined) this.#client.post(offset, value);
-    else Atomics.store(this.#registers, offset / 4, value);
+    if (this.#isMemory && this.#memory) Atomics.store(this.#memory, offset / 4, value);
+    else this.#client.post(offset, value);
   }
 
   /** The next slot of the queue, cleared. */

@@ -19,9 +19,9 @@ const TURNS = 20;
 const QUESTIONS = 1000;
 /** What a guest does between two unmaps. */
 const THINK_US = 10;
-/** So long does nothing happen before the watcher counts as idle, and so often is it woken from that. */
-const IDLE_MS = 150;
-const WAKES = 20;
+/** So long does nothing happen before nobody looks at registers any more, and so often is the device woken from that. */
+const IDLE_MS = 1500;
+const WAKES = 11;
 /** How long the cost of idling is looked at. */
 const REST_MS = 1000;
 
@@ -62,14 +62,22 @@ export async function measureInvalidations(signal: AbortSignal): Promise<Measure
 async function timesOf({ registers, iommufd }: Subject, signal: AbortSignal): Promise<Times> {
   using directory = await RuntimeDirectory.make();
   const smmuSocketPath = directory.file("smmu.sock");
-  await using _devices = await DeviceThread.start({
+  const memory = registers === "mapped"
+    ? { smmuMemorySocketPath: directory.file("memory.sock") }
+    : {};
+  await using devices = await DeviceThread.start({
     smmuSocketPath,
+    ...memory,
     registers,
     iommufd,
     endpoints: [{ kind: "dma-test", socketPath: directory.file("dma.sock"), streamId: 8 }],
   }, () => {});
   using echo = new Echo();
-  using guest = new InvalidatingGuest(smmuSocketPath, registers);
+  using guest = new InvalidatingGuest(smmuSocketPath, memory.smmuMemorySocketPath);
+  devices.showBy((areMemory) => {
+    guest.show(areMemory);
+    return Promise.resolve();
+  });
   const [answers, echoes, firsts]: number[][] = [[], [], []];
   let hostUs = 0;
   for (let turn = -1; turn < TURNS; turn++) {
