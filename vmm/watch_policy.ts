@@ -34,12 +34,14 @@ export interface WatchTimes {
  * third of what it takes with pauses three times as long, and no more of the processor for each.
  *
  * Waking up costs 2 µs of a processor where timers are cheap, 20 µs in a virtual machine in a virtual machine, and 400 µs
- * in an emulated one. So a spin that is no longer than two of them is worth it, and the last pause, which is what a first
- * command may have to wait, depends on the host.
+ * in an emulated one. So the last pause, which is what a first command may have to wait, depends on the host, and so does
+ * how long a spin is: a guest whose command waits for a pause of three wake-ups asks ever more rarely, as Linux doubles its
+ * delays, and sees the answer later by as much as it has waited. A spin of two wake-ups ends before its next command, which
+ * waits for a pause again; one of eight sees it, and from then on no command waits.
  */
 export const WATCH_TIMES: WatchTimes = {
   spinUs: 500,
-  spinCosts: 2,
+  spinCosts: 8,
   mostFailures: 4,
   tryAgainUs: 10_000,
   pauses: [

@@ -104,6 +104,30 @@ Deno.test("the chosen times are in order, a pause is 100 µs at most until the g
   assert(idle.afterUs > pauses.at(-1)!.afterUs && idle.share <= 0.03);
 });
 
+Deno.test("a guest that waited for a pause asks again before the spin ends, and then no more waits for one", () => {
+  const WORK_US = 300;
+  const policy = new WatchPolicy();
+  policy.wakeUs = 450;
+  let nowUs = 0;
+  let askedUs = 0;
+  const waits: number[] = [];
+  for (let pauseUs = 0; waits.length < 20;) {
+    nowUs += Math.max(pauseUs, 20);
+    const found = nowUs >= askedUs;
+    if (found) {
+      nowUs += WORK_US;
+      waits.push(nowUs - askedUs);
+      // It sees the answer later by as much as it has waited, and then has work of its own.
+      askedUs = nowUs + (nowUs - askedUs) + WORK_US;
+    }
+    pauseUs = policy.pauseUs(found, nowUs);
+    // As if it had not asked while spins were not to be had.
+    if (waits.length < 4 && pauseUs === 0) pauseUs = 1350;
+  }
+  assert(waits.slice(0, 4).some((us) => us > 1000));
+  assert(waits.slice(10).every((us) => us <= WORK_US + 20), String(waits));
+});
+
 Deno.test("a watcher looks, and waits for descriptors as long as the policy says", async (t) => {
   const GLANCES = 8;
   let work = false;

@@ -2,10 +2,9 @@
  * `vsmmu assigned`: a guest that gets functions of this Arm host, and what came of it.
  * @module
  */
-import { guestTable, type Mapping, tableLines } from "../bench/guest_table.ts";
+import { type GuestTable, tableLines } from "../bench/guest_table.ts";
 import { FAULT_IOVA } from "../guest_command_line.ts";
-import { runMicrovm } from "../microvm.ts";
-import { runAccelerated } from "../passthrough/accelerated_guest.ts";
+import { type MicrovmOptions, runMicrovm } from "../microvm.ts";
 import {
   type CardExpectations,
   checkCard,
@@ -15,10 +14,10 @@ import {
   checkPasids,
   checkTakenBack,
 } from "../passthrough/checks.ts";
+import { compareGuests } from "../passthrough/comparison.ts";
 import { findFunctions, FUNCTION_CLASS, type FunctionKind } from "../passthrough/host_functions.ts";
 import { Peer } from "../passthrough/peer.ts";
 import { SmmuExits } from "../passthrough/smmu_exits.ts";
-import { UnmapExits } from "../passthrough/unmap_exits.ts";
 import { takeBack, type TakenBack } from "../passthrough/take_back.ts";
 import { pseudoRandomBytes } from "../provision/disk.ts";
 import type { GuestEvent } from "../provision/guest_console.ts";
@@ -45,14 +44,6 @@ const SEED = 0x7c9;
 const EMULATED = 2;
 const MEMORY_MIB = 768;
 const LONGEST_S = 86_400;
-/** How long each mapping is measured, in seconds. */
-const MAP_SECONDS = 2;
-
-/** DMA mappings that --compare measures. */
-const COMPARED: readonly Mapping[] = [1, 4].flatMap((threads) =>
-  [1, 64].map((pages) => ({ threads, pages, isScattered: false }))
-);
-
 /** What the guest gets, and does with it. */
 export const WORK_FLAGS: Readonly<Record<string, Flag>> = {
   devices: {
@@ -74,7 +65,8 @@ export const WORK_FLAGS: Readonly<Record<string, Flag>> = {
   ...REGISTERS_FLAG,
   compare: {
     help:
-      "Afterwards QEMU's own accelerated SMMUv3 does the same; both run Linux's benchmark of DMA mappings too",
+      "Afterwards Linux's benchmark of DMA mappings runs behind QEMU's own SMMUv3, accelerated with the network card and " +
+      "emulated with a function of QEMU, and behind ours",
   },
   flr: { help: "The NVMe disk is reset by a Function Level Reset while it reads" },
   reboot: { help: "The guest reboots when it is done, and uses the card once more" },
@@ -199,18 +191,13 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const config = new Uint8Array(4096);
   const hasNvme = kinds.includes("nvme");
   const { sends, takes } = peer?.ports ?? { sends: 0, takes: 0 };
-  const maps = COMPARED.map(({ threads, pages }) => `${threads}:${pages}:0`).join(",");
   const words = [
     "iommu.strict=1",
     ...(card ? [`vsmmu.net=${guestIp},${peerIp},${sends},${takes} vsmmu.mtu=${mtu}`] : []),
-    ...(work.compare ? [`vsmmu.maps=${maps} vsmmu.seconds=${MAP_SECONDS}`] : []),
   ].join(" ");
   const said: GuestEvent[] = [];
-  using exits = work.compare ? SmmuExits.start() : undefined;
-  const watch = (): UnmapExits => new UnmapExits(() => exits?.count ?? 0, MAP_SECONDS);
-  const ours = watch();
   let taken: Promise<TakenBack> | undefined;
-  const result = await runMicrovm({
+  const options: MicrovmOptions = {
     parts: { ...partsOf(values), withLspci: lspciPath !== undefined },
     cpuCount,
     memoryMiB: MEMORY_MIB,
@@ -230,7 +217,6 @@ async function runCommand(values: Values, io: Io): Promise<number> {
       ...(configPath === undefined ? [] : ["config"]),
       ...(lspciPath === undefined ? [] : ["lspci"]),
       ...(card && fault ? ["netfault"] : []),
-      ...(card && work.compare ? ["maps"] : []),
       // What else is behind the same SMMU goes on.
       ...(isTaken ? ["takeback", "disk"] : []),
     ],
@@ -262,16 +248,14 @@ async function runCommand(values: Values, io: Io): Promise<number> {
     record: recordingOf(values),
     interactive: false,
     timeoutSeconds,
-    console: (line) => {
-      ours.line(line);
-      io.note(line);
-    },
+    console: io.note,
     progress: (line) => {
       notes.push(line);
       io.note(line);
     },
     signal: io.signal,
-  });
+  };
+  const result = await runMicrovm(options);
   for (const line of resultLines(result)) io.out(line);
   const path = values.text("result");
   const keep = async (value: unknown): Promise<void> => {
@@ -286,11 +270,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
     await Deno.writeTextFile(lspciPath, lines.join("\n"));
   }
   if (work.compare && card !== undefined) {
-    const address = addresses[kinds.indexOf("vf")];
-    const theirs = watch();
-    const peers = await runPeer(values, io, { work, commandLine: words, address }, theirs);
-    const columns = [{ name: "QEMU's own SMMU" }, { name: "ours" }];
-    const compared = guestTable(columns, [peers, said], COMPARED, exits && [theirs, ours]);
+    const compared = await compare(values, options, addresses[kinds.indexOf("vf")]);
     io.out("");
     for (const line of tableLines(compared)) io.out(line);
     await keep({ ...kept, compared });
@@ -298,37 +278,20 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   return result.ok ? EXIT.ok : EXIT.failed;
 }
 
-/** The same work under QEMU's own accelerated SMMUv3; returns what its guest said. */
-async function runPeer(
+/** Measures the guest again, and others behind SMMUs of QEMU: one of them gets the function at `address`. */
+async function compare(
   values: Values,
-  io: Io,
-  { work, commandLine, address }: { work: Work; commandLine: string; address: string },
-  exits: UnmapExits,
-): Promise<GuestEvent[]> {
+  ours: MicrovmOptions,
+  address: string,
+): Promise<GuestTable> {
   const firmwarePath = values.text("firmware");
   if (firmwarePath === undefined) {
     throw new UsageError("Cannot use --compare without --firmware: QEMU's own SMMUv3 wants ACPI");
   }
-  const { signal, note } = io;
-  const parts = await provision({ ...partsOf(values), progress: note, signal });
-  note(`Starting QEMU ${parts.qemu.version} with its own SMMUv3 and ${address}`);
-  return await runAccelerated({
-    qemu: parts.qemu.tool,
-    firmwarePath,
-    kernelPath: parts.kernel.path,
-    initrdPath: parts.initrd,
-    commandLine: `console=ttyAMA0 vsmmu.run=net,maps ${commandLine}`,
-    cpuCount: work.cpuCount,
-    memoryMiB: MEMORY_MIB,
-    hugePages: values.on("huge-pages"),
-    address,
-    timeoutSeconds: values.integer("timeout", 1200, 1, LONGEST_S),
-    console: (line) => {
-      exits.line(line);
-      note(line);
-    },
-    signal,
-  });
+  const { progress, signal } = ours;
+  const parts = await provision({ ...partsOf(values), progress, signal });
+  using exits = SmmuExits.start();
+  return await compareGuests({ ours, parts, firmwarePath, address, exits });
 }
 
 /** How a guest is to find that its card has gone. */
