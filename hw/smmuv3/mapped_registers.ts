@@ -34,6 +34,9 @@
  *
  * **Nothing is lost.** The device changes a word by compare-and-exchange from what it last knew or saw there, so a
  * write of software that came in between stays and is found by the next look.
+ *
+ * **Traps in between.** The same registers may be shown in two ways, of which one traps. What software wrote to memory before an
+ * access that traps was stored before that left its processor, so all of it is taken first (`settle`), guards last.
  * @module
  */
 import { RegisterFile, type RegisterMirror } from "./register_file.ts";

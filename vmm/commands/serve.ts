@@ -76,9 +76,11 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const { command, args: before, env: environment } = tools.qemu;
   const start = { command: [command, ...before, ...args], environment };
   if (values.on("json")) {
-    const { smmuSocketPath: smmuSocket, endpoints } = plan.devices;
+    const { smmuSocketPath: smmuSocket, smmuMemorySocketPath, endpoints } = plan.devices;
+    const memory = smmuMemorySocketPath ? { smmuMemorySocket: smmuMemorySocketPath } : {};
     const { deviceTree } = paths;
-    io.out(JSON.stringify({ ...start, deviceTree, smmuSocket, endpoints }, undefined, 2));
+    const all = { ...start, deviceTree, smmuSocket, ...memory, endpoints };
+    io.out(JSON.stringify(all, undefined, 2));
   } else {
     announce(start, paths, io);
   }
