@@ -28,8 +28,8 @@ export function processTimeUs(): number {
 }
 
 /**
- * How long the calling thread could have run and had no processor, in microseconds; always 0 where the kernel does not say. Costs some
- * 10 µs.
+ * How long the calling thread could have run and had no processor, in microseconds; always 0 where the kernel does
+ * not say. Costs some 10 µs.
  */
 export function threadWaitedUs(): number {
   try {

@@ -64,8 +64,8 @@ export interface DeviceConfiguration {
   /** Where the vfio-user server of the function that carries the SMMU listens; in a private directory, as all sockets. */
   readonly smmuSocketPath: string;
   /**
-   * Where the server of the function listens whose BAR0 has the registers as memory, where they are mapped; without it, they are
-   * memory in the other function.
+   * Where the server of the function listens whose BAR0 has the registers as memory, where they are mapped; without
+   * it, they are memory in the other function.
    */
   readonly smmuMemorySocketPath?: string;
   /** Choices among the features of the SMMU. */

@@ -140,7 +140,6 @@ export class DeviceThread implements AsyncDisposable {
 
   #tell(registers: RegisterKind): void {
     this.#shown.kind = registers;
-
     if (this.#changed.fd.isOpen) this.#changed.signal();
   }
 

@@ -1,7 +1,7 @@
 /**
- * Whether the guest is better off with registers that are memory, or with such that trap. Memory is the faster the more it is
- * used, but somebody has to look at it: where there is nothing to do, and where the processors are wanted by others, a trap is
- * better, as it wakes us.
+ * Whether the guest is better off with registers that are memory, or with such that trap. Memory is the faster the
+ * more it is used, but somebody has to look at it: where there is nothing to do, and where the processors are wanted
+ * by others, a trap is better, as it wakes us.
  * @module
  */
 import type { RegisterKind } from "./register_page.ts";
@@ -11,8 +11,8 @@ export interface MappingTimes {
   /** How long registers are looked at before it is judged. */
   readonly windowUs: number;
   /**
-   * Memory is wanted when at least so many accesses trapped in a window, and would have cost at least such a share of a processor had
-   * each of them been a waking up.
+   * Memory is wanted when at least so many accesses trapped in a window, and would have cost at least such a share of
+   * a processor had each of them been a waking up.
    */
   readonly busy: { readonly accesses: number; readonly share: number };
   /** Traps are wanted when nothing was written to memory for so long. */
@@ -21,15 +21,18 @@ export interface MappingTimes {
   readonly crowded?: { readonly share: number; readonly windows: number };
   /** How long they are tried. */
   readonly trialUs: number;
-  /** What did more in a trial, memory or traps, is kept for so long; twice as long each time that it is the same again, up to a limit. */
+  /**
+   * What did more in a trial, memory or traps, is kept for so long; twice as long each time that it is the same
+   * again, up to a limit.
+   */
   readonly keep: { readonly leastUs: number; readonly mostUs: number };
 }
 
 /**
- * Chosen by measurement. A change is two messages between threads and two for each function that QEMU has from another
- * process, 1 to 5 ms: what thirty to a hundred traps cost. Memory is worth it from some 1000 commands a second on, 50 in an emulated
- * machine. With a processor of its own a watcher waits for less than a hundredth of the time, without one for a tenth to half
- * of it.
+ * Chosen by measurement. A change is two messages between threads and two for each function that QEMU has from
+ * another process, 1 to 5 ms: what thirty to a hundred traps cost. Memory is worth it from some 1000 commands a
+ * second on, 50 in an emulated machine. With a processor of its own a watcher waits for less than a hundredth of the
+ * time, without one for a tenth to half of it.
  */
 export const MAPPING_TIMES: MappingTimes = {
   windowUs: 50_000,
@@ -76,8 +79,8 @@ export class MappingPolicy {
   }
 
   /**
-   * What the guest is to meet instead; undefined for what it meets. A wish is repeated until it comes true. Waking up costs `wakeUs` of
-   * a processor; 0 for not known.
+   * What the guest is to meet instead; undefined for what it meets. A wish is repeated until it comes true. Waking up
+   * costs `wakeUs` of a processor; 0 for not known.
    */
   wish(
     kind: RegisterKind,

@@ -14,7 +14,10 @@ export interface WatchPause {
 
 /** The numbers of a policy. Times are in microseconds. */
 export interface WatchTimes {
-  /** How long to look without a pause after there was work, where that pays; and at least so many times what a pause costs. */
+  /**
+   * How long to look without a pause after there was work, where that pays; and at least so many times what a pause
+   * costs.
+   */
   readonly spinUs: number;
   readonly spinCosts: number;
   /** After so many spins in a row that found nothing, they are left; after so long one is tried again. */

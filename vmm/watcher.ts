@@ -44,8 +44,9 @@ const GLANCES = 8;
 /** Of so many pauses one is measured. */
 const MEASURED = 32;
 /**
- * Where accesses trap, memory is looked at so often for so long after that began, in milliseconds and microseconds: a processor of the
- * guest may have been on its way there when it was taken away. What would come even later is found when the next access traps.
+ * Where accesses trap, memory is looked at so often for so long after that began, in milliseconds and microseconds: a
+ * processor of the guest may have been on its way there when it was taken away. What would come even later is found
+ * when the next access traps.
  */
 const LATE = { everyMs: 50, forUs: 1e6 };
 /** How many measurements count. */

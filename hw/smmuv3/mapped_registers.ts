@@ -1,8 +1,8 @@
 /**
  * Registers that are memory: software's accesses do not trap, and the device looks at what changed. IHI 0070 §6.2.
  *
- * The page is a mirror. What the device knows is its own, and what it finds in the page that it did not put there is a
- * write, to be masked, guarded and answered as one that traps.
+ * The page is a mirror. What the device knows is its own, and what it finds in the page that it did not put there is
+ * a write, to be masked, guarded and answered as one that traps.
  *
  * **Order.** A look treats what it finds as written in this order, each register by its latest value:
  *
@@ -11,32 +11,33 @@
  * 3. IRQ_CTRL, then CR0.
  *
  * This is an order in which correct software may have written them. The fields that guard others come last, and the
- * manual has software make sure, "by an appropriate barrier" (§6.2), that what they guard is seen before them; whoever
- * clears one waits for its acknowledge register before it writes what was guarded (§6.3.9, §6.3.16), and so in a later
- * look. An acknowledged error restarts the queue up to the old CMDQ_PROD, then the new one is taken, which is the same
- * as both at once (§7.1). A value that was overwritten before anybody looked had no effect that software could have
- * waited for: indices only grow, and everything else has an acknowledgement.
+ * manual has software make sure, "by an appropriate barrier" (§6.2), that what they guard is seen before them;
+ * whoever clears one waits for its acknowledge register before it writes what was guarded (§6.3.9, §6.3.16), and so
+ * in a later look. An acknowledged error restarts the queue up to the old CMDQ_PROD, then the new one is taken, which
+ * is the same as both at once (§7.1). A value that was overwritten before anybody looked had no effect that software
+ * could have waited for: indices only grow, and everything else has an acknowledgement.
  *
  * Drivers that rely on the order of accesses to Device memory, without a barrier, lose it where a hypervisor turns
- * that memory into Normal memory (FEAT_S2FWB) or translates the guest's instructions. So before a change of a guarding
- * field is acted upon, the settings are read again until one whole reading finds nothing new.
+ * that memory into Normal memory (FEAT_S2FWB) or translates the guest's instructions. So before a change of a
+ * guarding field is acted upon, the settings are read again until one whole reading finds nothing new.
  *
  * **Memory model.** Every word is read with acquire and written with release semantics: `Atomics` are sequentially
  * consistent for each other (LDAR and STLR on Arm, MOV and XCHG on x86), engines neither drop nor hoist them, also
- * where the buffer is not a `SharedArrayBuffer`, and they are single-copy atomic. So commands that software wrote before CMDQ_PROD
- * are there when we see CMDQ_PROD; an event record is there before EVENTQ_PROD, slots are free before we reuse them,
- * and CMDQ_CONS and its error before GERROR. An interrupt must not be seen before what it tells of (§3.18, §4.7.3):
- * messages to RAM are release stores, and messages by socket pass the locks of the kernel.
+ * where the buffer is not a `SharedArrayBuffer`, and they are single-copy atomic. So commands that software wrote
+ * before CMDQ_PROD are there when we see CMDQ_PROD; an event record is there before EVENTQ_PROD, slots are free
+ * before we reuse them, and CMDQ_CONS and its error before GERROR. An interrupt must not be seen before what it tells
+ * of (§3.18, §4.7.3): messages to RAM are release stores, and messages by socket pass the locks of the kernel.
  *
- * Plain reads only decide whether there is anything to look at, as an atomic one costs as much as all of them: nothing
- * that they saw is acted upon. An engine may move or merge them, but not across the atomic read that each glance begins
- * with, so none is old for longer than that.
+ * Plain reads only decide whether there is anything to look at, as an atomic one costs as much as all of them:
+ * nothing that they saw is acted upon. An engine may move or merge them, but not across the atomic read that each
+ * glance begins with, so none is old for longer than that.
  *
  * **Nothing is lost.** The device changes a word by compare-and-exchange from what it last knew or saw there, so a
  * write of software that came in between stays and is found by the next look.
  *
- * **Traps in between.** The same registers may be shown in two ways, of which one traps. What software wrote to memory before an
- * access that traps was stored before that left its processor, so all of it is taken first (`settle`), guards last.
+ * **Traps in between.** The same registers may be shown in two ways, of which one traps. What software wrote to
+ * memory before an access that traps was stored before that left its processor, so all of it is taken first
+ * (`settle`), guards last.
  * @module
  */
 import { RegisterFile, type RegisterMirror } from "./register_file.ts";
@@ -126,7 +127,10 @@ export class MappedRegisters implements RegisterMirror {
     this.#swept = swept % WORDS;
   }
 
-  /** Hands what software wrote to `writer`, and puts right what it could not write; returns the number of writes. Some words have their turn in each look, the others in one of several. */
+  /**
+   * Hands what software wrote to `writer`, and puts right what it could not write; returns the number of writes. Some words
+   * have their turn in each look, the others in one of several.
+   */
   look(writer: RegisterWriter): number {
     return this.glance(writer) + this.#sweep(writer);
   }

@@ -1,6 +1,6 @@
 /**
- * Registers that a guest meets as memory while it uses them, and that trap at rest: two functions of one SMMU, and a machine that
- * shows one of them.
+ * Registers that a guest meets as memory while it uses them, and that trap at rest: two functions of one SMMU, and a
+ * machine that shows one of them.
  * @module
  */
 import { assert, assertEquals } from "@std/assert";

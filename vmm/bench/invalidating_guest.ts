@@ -33,8 +33,8 @@ export class InvalidatingGuest implements Disposable {
   #page = 0;
 
   /**
-   * Behind the SMMU whose server listens at `path`, and that of its registers that are memory at `memoryPath`; they trap at first.
-   * Throws when these do not answer.
+   * Behind the SMMU whose server listens at `path`, and that of its registers that are memory at `memoryPath`; they
+   * trap at first. Throws when these do not answer.
    */
   constructor(path: string, memoryPath?: string) {
     using stack = new DisposableStack();

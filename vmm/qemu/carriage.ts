@@ -79,9 +79,10 @@ const FUNCTION_STEP = 0x1000;
 const MEMORY_AND_MASTER = 0x6;
 
 /**
- * Gives the buses behind the expander their numbers and windows and the functions their addresses, then reads all of it back,
- * down to the first register of the SMMU, which traps from now on. The guest must stand still. To be repeated after every reset of
- * the machine, which clears it. Throws an `EnvironmentError` that says which part does not answer.
+ * Gives the buses behind the expander their numbers and windows and the functions their addresses, then reads all of
+ * it back, down to the first register of the SMMU, which traps from now on. The guest must stand still. To be
+ * repeated after every reset of the machine, which clears it. Throws an `EnvironmentError` that says which part does
+ * not answer.
  */
 export async function programCarriage(
   machine: PhysicalAccess,
@@ -107,8 +108,8 @@ export async function programCarriage(
 }
 
 /**
- * Has the guest meet registers that are memory in the place of its SMMU, or such that trap, while it runs. Only where the function
- * for that is there. QEMU shows the BAR that was moved last (`pci_update_mappings()`).
+ * Has the guest meet registers that are memory in the place of its SMMU, or such that trap, while it runs. Only where
+ * the function for that is there. QEMU shows the BAR that was moved last (`pci_update_mappings()`).
  */
 export async function showRegisters(
   machine: PhysicalAccess,

@@ -51,8 +51,8 @@ export class MachineControl {
   }
 
   /**
-   * Waits for QEMU on its two sockets, programs the carriage and lets the guest run. Throws an `EnvironmentError` when QEMU does not
-   * come in time, or when the carriage does not answer.
+   * Waits for QEMU on its two sockets, programs the carriage and lets the guest run. Throws an `EnvironmentError`
+   * when QEMU does not come in time, or when the carriage does not answer.
    */
   static async start(
     sockets: { readonly qmp: string; readonly qtest: string },
