@@ -23,6 +23,8 @@ export interface WatchTimes {
   /** After so many spins in a row that found nothing, they are left; after so long one is tried again. */
   readonly mostFailures: number;
   readonly tryAgainUs: number;
+  /** After so long without a look somebody else had the processor, the guest perhaps: that spin failed, whatever it found. */
+  readonly lostUs: number;
   /** After so long without work, pauses are so long; ascending from 0. */
   readonly pauses: readonly WatchPause[];
   /** After so long without work, pauses are so long that all looks take at most this share of a processor, up to a limit. */
@@ -47,6 +49,7 @@ export const WATCH_TIMES: WatchTimes = {
   spinCosts: 8,
   mostFailures: 4,
   tryAgainUs: 10_000,
+  lostUs: 2_000,
   pauses: [
     { afterUs: 0, pauseUs: 10, costs: 1 },
     { afterUs: 400, pauseUs: 25, costs: 3 },
@@ -60,6 +63,7 @@ export const WATCH_TIMES: WatchTimes = {
 export class WatchPolicy {
   readonly #times: WatchTimes;
   #lastUs = -Infinity;
+  #lookedUs = -Infinity;
   #isSpinning = false;
   /** Spins in a row that found nothing, and when the last of them ended. */
   #failures = 0;
@@ -79,14 +83,16 @@ export class WatchPolicy {
 
   /** How long to pause after a look at `nowUs` that found work, or none: microseconds, 0 for not at all. */
   pauseUs(found: boolean, nowUs: number): number {
-    const { spinUs, spinCosts, pauses, idle } = this.#times;
+    const { spinUs, spinCosts, lostUs, pauses, idle } = this.#times;
+    const isLost = nowUs - this.#lookedUs > lostUs;
+    this.#lookedUs = nowUs;
     if (found) {
-      if (this.#isSpinning) this.#failures = 0;
+      if (this.#isSpinning && !isLost) this.#failures = 0;
       this.#lastUs = nowUs;
     }
     const idleUs = nowUs - this.#lastUs;
     const isTime = idleUs < Math.max(spinUs, spinCosts * this.wakeUs);
-    if (this.#spins(found, isTime, nowUs)) return 0;
+    if (this.#spins(found, isTime, isLost, nowUs)) return 0;
     let pauseUs = 0;
     for (let i = 0; i < pauses.length && idleUs >= pauses[i].afterUs; i++) {
       pauseUs = Math.max(pauses[i].pauseUs, pauses[i].costs * this.wakeUs);
@@ -96,14 +102,14 @@ export class WatchPolicy {
   }
 
   /** Whether to look again at once. A spin begins with work, and fails when its time is over. */
-  #spins(found: boolean, isTime: boolean, nowUs: number): boolean {
+  #spins(found: boolean, isTime: boolean, isLost: boolean, nowUs: number): boolean {
     const { mostFailures, tryAgainUs } = this.#times;
-    if (this.#isSpinning && !isTime) {
+    if (this.#isSpinning && (!isTime || isLost)) {
       this.#failures++;
       this.#failedUs = nowUs;
     }
     const pays = this.#failures < mostFailures || nowUs - this.#failedUs >= tryAgainUs;
-    this.#isSpinning = isTime && (this.#isSpinning || (found && pays));
+    this.#isSpinning = isTime && ((this.#isSpinning && !isLost) || (found && pays));
     return this.#isSpinning;
   }
 }

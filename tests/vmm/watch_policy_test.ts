@@ -12,6 +12,7 @@ const TIMES = {
   spinCosts: 3,
   mostFailures: 2,
   tryAgainUs: 10_000,
+  lostUs: 2000,
   pauses: [
     { afterUs: 0, pauseUs: 10, costs: 2 },
     { afterUs: 1000, pauseUs: 40, costs: 3 },
@@ -64,6 +65,22 @@ Deno.test("spins are left when they find nothing, and tried again after a time",
     ["it pays", true, 20_340, 0],
     ["and is trusted again", false, 20_400, 10],
     ["as before", true, 20_410, 0],
+  ]);
+});
+
+Deno.test("what somebody else had the processor for is no spin that pays", () => {
+  const policy = new WatchPolicy(TIMES);
+  policy.wakeUs = 1000;
+  assertPauses(policy, [
+    ["work", true, 0, 0],
+    ["a spin", false, 100, 0],
+    ["somebody else has the processor, and asks: the first failure", true, 2200, 0],
+    ["the second", true, 4400, 2000],
+  ]);
+  assertPauses(policy, [
+    ["after a time", true, 14_500, 0],
+    ["it pays", true, 14_600, 0],
+    ["and is trusted again", true, 17_000, 0],
   ]);
 });
 

@@ -13,8 +13,9 @@ import { runAccelerated } from "./accelerated_guest.ts";
 import type { SmmuExits } from "./smmu_exits.ts";
 import { UnmapExits } from "./unmap_exits.ts";
 
-/** How long each mapping is measured, in seconds. */
+/** How long each mapping is measured, in seconds, and how often in turns. */
 const SECONDS = 2;
+const ROUNDS = 3;
 
 /** DMA mappings that are measured. */
 const MAPPINGS: readonly Mapping[] = [1, 4].flatMap((threads) =>
@@ -23,7 +24,7 @@ const MAPPINGS: readonly Mapping[] = [1, 4].flatMap((threads) =>
 
 /** Has a guest measure them, by the action `maps`. */
 const WORDS = `vsmmu.maps=${
-  MAPPINGS.map(({ threads, pages }) => `${threads}:${pages}:0`).join(",")
+  Array(ROUNDS).fill(MAPPINGS).flat().map(({ threads, pages }) => `${threads}:${pages}:0`).join(",")
 } vsmmu.seconds=${SECONDS}`;
 
 /** The guests, all alike but for what is behind their SMMUs. */
@@ -47,7 +48,7 @@ interface Subject {
 }
 
 /**
- * Runs one guest after the other, none of them recorded. Throws an `EnvironmentError` when one did not do all it was told.
+ * The medians of what they measured, one guest after the other, none of them recorded. Throws an `EnvironmentError` when one did not do all it was told.
  */
 export async function compareGuests(guests: ComparedGuests): Promise<GuestTable> {
   const { ours, exits } = guests;
