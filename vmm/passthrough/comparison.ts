@@ -48,7 +48,8 @@ interface Subject {
 }
 
 /**
- * The medians of what they measured, one guest after the other, none of them recorded. Throws an `EnvironmentError` when one did not do all it was told.
+ * The medians of what they measured, one guest after the other, none of them recorded. Throws an `EnvironmentError`
+ * when one did not do all it was told.
  */
 export async function compareGuests(guests: ComparedGuests): Promise<GuestTable> {
   const { ours, exits } = guests;
