@@ -43,7 +43,6 @@ import {
   VfioUserServer,
   type VfioUserServerOptions,
 } from "./vfio_user/server.ts";
-import type { WatchedRegisters } from "./watched_registers.ts";
 import type { Watched } from "./watcher.ts";
 
 /** What the devices need of their thread. */
@@ -84,7 +83,7 @@ export class DeviceMachine implements Disposable {
   /** Endpoints that translate for themselves. */
   readonly #translating = new EndpointRouter();
   readonly #stack = new DisposableStack();
-  #watched: WatchedRegisters | undefined;
+  #watched: Watched | undefined;
 
   /** Throws `SystemError` for a socket or image that cannot be opened, `RangeError` for features that cannot be. */
   constructor(configuration: DeviceConfiguration, surroundings: DeviceSurroundings) {

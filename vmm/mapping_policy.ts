@@ -124,6 +124,8 @@ export class MappingPolicy {
     if (nowUs - this.#since.us < this.#times.trialUs) return false;
     const isBeaten = this.#rate(count, nowUs) < this.#rival;
     this.#rival = undefined;
+    // A guest that has come to rest meanwhile has not shown anything.
+    if (!isBusy) return false;
     this.#keep(isBeaten ? "mapped" : "trapped", nowUs);
     return isBeaten;
   }

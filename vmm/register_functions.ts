@@ -17,6 +17,7 @@ import type {
   VfioUserServerOptions,
 } from "./vfio_user/server.ts";
 import { WatchedRegisters } from "./watched_registers.ts";
+import type { Watched } from "./watcher.ts";
 
 /** What is to be carried, and how. */
 export interface CarriedSmmu {
@@ -46,7 +47,7 @@ export interface RegisterFunctions {
   /** The SMMU's wire. */
   readonly interrupt: IrqLine;
   /** What the thread is to look at, where registers are memory. */
-  readonly watched: WatchedRegisters | undefined;
+  readonly watched: Watched | undefined;
 }
 
 /**

@@ -100,6 +100,13 @@ Deno.test("where a watcher has to wait for a processor, what does more is found 
   assert(met > 400, `memory in ${met} of 500 windows`);
 });
 
+Deno.test("a guest that rests while traps are tried meets them until it is busy again", () => {
+  const guest = new Guest();
+  guest.windows(1, 20);
+  assertEquals(guest.windows(3, 20, 0.5) + guest.windows(6, 0), "mmttttttt");
+  assertEquals(guest.windows(1, 20), "m");
+});
+
 Deno.test("it changes its mind with the guest", () => {
   const guest = new Guest();
   guest.windows(1, 20);
