@@ -57,6 +57,7 @@ export class DeviceThread implements AsyncDisposable {
   #isWanted = false;
   #unplug: Unplug | undefined;
   #show: Show | undefined;
+  #isChanging = false;
   readonly #log: (line: string) => void;
 
   private constructor(configuration: DeviceConfiguration, log: (line: string) => void) {
@@ -130,11 +131,17 @@ export class DeviceThread implements AsyncDisposable {
   }
 
   async #change(registers: RegisterKind): Promise<void> {
+    // Wishes are repeated: one at a time is enough, also for a machine that stands still.
+    if (this.#show === undefined || this.#isChanging) return;
+    this.#isChanging = true;
     try {
-      await this.#show?.(registers === "mapped");
+      await this.#show(registers === "mapped");
       this.#tell(registers);
-    } catch {
-      // The machine is on its way out; the next one has its own.
+    } catch (error) {
+      // The machine is on its way out, or a later wish reaches it.
+      if (!(error instanceof Error)) throw error;
+    } finally {
+      this.#isChanging = false;
     }
   }
 

@@ -98,3 +98,17 @@ Deno.test("Qtest.connect() waits for a socket, and names it when it does not com
     "Interrupted",
   );
 });
+
+Deno.test("an answer that comes too late is not that of the next command", async () => {
+  await using server = new LineServer({
+    answer: (line) =>
+      line === "readl 0x4" ? ["OK 0x4"] : line === "readl 0x8" ? ["OK 0x1", "OK 0x8"] : [],
+  });
+  const qtest = await Qtest.connect(server.path, { timeoutMs: 2000 }, 50);
+  assertEquals(await qtest.readl(4), 4);
+  await assertRejects(() => qtest.readl(1), Error, "no answer in 0.05 s");
+  assertEquals(await qtest.readl(8), 8);
+  await assertRejects(() => qtest.batch(["leap 1"]), Error, "no answer in 0.05 s");
+  assertEquals(await qtest.readl(8), 8);
+  await qtest.close();
+});

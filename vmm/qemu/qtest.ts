@@ -13,21 +13,33 @@ interface Waiter {
   reject(error: Error): void;
 }
 
-/** A connected qtest socket. Commands are answered in the order in which they were given. */
+/**
+ * A connected qtest socket. Commands are answered in the order in which they were given, also those that nobody waits for any
+ * more: a machine that stood still is reached again.
+ */
 export class Qtest {
   readonly #socket: LineSocket;
+  readonly #answerMs: number;
   readonly #waiters: Waiter[] = [];
   readonly #reading: Promise<void>;
   #isClosed = false;
 
-  private constructor(socket: LineSocket) {
+  private constructor(socket: LineSocket, answerMs: number) {
     this.#socket = socket;
+    this.#answerMs = answerMs;
     this.#reading = this.#read();
   }
 
-  /** Connects to the qtest socket at `path`; throws an `EnvironmentError` when nobody listens in time. */
-  static async connect(path: string, options: ConnectOptions): Promise<Qtest> {
-    return new Qtest(await LineSocket.connect("QEMU's qtest", path, options));
+  /**
+   * Connects to the qtest socket at `path`; throws an `EnvironmentError` when nobody listens in time. An answer may take
+   * `answerMs`.
+   */
+  static async connect(
+    path: string,
+    options: ConnectOptions,
+    answerMs: number = ANSWER_MS,
+  ): Promise<Qtest> {
+    return new Qtest(await LineSocket.connect("QEMU's qtest", path, options), answerMs);
   }
 
   /** Reads 16 bits at guest physical address `gpa`. */
@@ -67,12 +79,14 @@ export class Qtest {
     };
     for (let i = 0; i < commands.length; i++) this.#waiters.push({ resolve: take, reject });
     try {
-      await Promise.all([deadline(promise, ANSWER_MS), this.#socket.send(commands.join("\n"))]);
+      await Promise.all([
+        deadline(promise, this.#answerMs),
+        this.#socket.send(commands.join("\n")),
+      ]);
     } catch (error) {
       promise.catch(() => {});
-      if (error instanceof DOMException) await this.close();
       const at = commands[Math.min(answers.length, commands.length - 1)];
-      throw new EnvironmentError(`Cannot ${at} through qtest: ${reason(error)}`);
+      throw new EnvironmentError(`Cannot ${at} through qtest: ${this.#reason(error)}`);
     }
     return answers.map((answer, i) => {
       const [status, ...values] = answer.split(" ");
@@ -105,7 +119,7 @@ export class Qtest {
     this.#waiters.push({ resolve, reject });
     try {
       const [answer] = await Promise.all([
-        deadline(promise, ANSWER_MS),
+        deadline(promise, this.#answerMs),
         this.#socket.send(command),
       ]);
       const [status, ...values] = answer.split(" ");
@@ -113,10 +127,13 @@ export class Qtest {
       return values.join(" ");
     } catch (error) {
       promise.catch(() => {});
-      // A late answer would be taken for that of the next command.
-      if (error instanceof DOMException) await this.close();
-      throw new EnvironmentError(`Cannot ${command} through qtest: ${reason(error)}`);
+      throw new EnvironmentError(`Cannot ${command} through qtest: ${this.#reason(error)}`);
     }
+  }
+
+  #reason(error: unknown): string {
+    if (error instanceof DOMException) return `no answer in ${this.#answerMs / 1000} s`;
+    return error instanceof Error ? error.message : String(error);
   }
 
   async #read(): Promise<void> {
@@ -129,11 +146,6 @@ export class Qtest {
       waiter.reject(new EnvironmentError("the connection is closed"));
     }
   }
-}
-
-function reason(error: unknown): string {
-  if (error instanceof DOMException) return `no answer in ${ANSWER_MS / 1000} s`;
-  return error instanceof Error ? error.message : String(error);
 }
 
 function hex(value: number): string {
