@@ -53,7 +53,8 @@ export const bringUp: Property = {
       (steps, resets) => {
         const guest = make();
         const { smmu } = guest;
-        guest.map(guest.stage1(1).root, 0x1000n, DATA);
+        // Also the stream that the next driver uses, whose tables may be cached then.
+        for (const stream of [1, 3]) guest.map(guest.stage1(stream).root, 0x1000n, DATA);
         for (const step of steps) {
           if (step.op === "register") smmu.write32(step.offset, step.value);
           else if (step.op === "memory") guest.quad(step.place + step.at * 8, step.value);
