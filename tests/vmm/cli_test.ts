@@ -141,6 +141,8 @@ Deno.test("vsmmu refuses a wrong command line in one line, before it does anythi
     ["minimise a", "Cannot minimise without --out PATH"],
     ["minimise a b", 'Cannot use "b"'],
     ["bench --size 9", "Cannot use --size 9: it is a multiple of 8"],
+    ["bench --threads 1,0", "Cannot use --threads 1,0: it is whole numbers from 1 to 64"],
+    ["bench --pages 1,x", "Cannot use --pages 1,x: it is whole numbers from 1 to 1024"],
     ["bench --rounds 0", "Cannot use --rounds 0: it is a whole number from 1 to 99"],
     ["bench --core --memory none", "Cannot use --memory none: it is a whole number"],
   ];

@@ -16,6 +16,9 @@ export interface Thoroughness {
   readonly rounds: number;
   /** How long each mapping is measured in each run, in seconds. */
   readonly seconds: number;
+  /** By how many threads at once, and of how many pages. */
+  readonly threads: readonly number[];
+  readonly pages: readonly number[];
 }
 
 /** An SMMU, and how to run a guest behind it. */
@@ -23,14 +26,18 @@ interface Subject extends Column {
   readonly run: () => Promise<readonly GuestEvent[]>;
 }
 
-/** Scattered single pages are single pages. */
-const MAPPINGS: readonly Mapping[] = [1, 2, 4].flatMap((threads) => [
-  { threads, pages: 1, isScattered: false },
-  ...[16, 64].flatMap((pages) => [
-    { threads, pages, isScattered: false },
-    { threads, pages, isScattered: true },
-  ]),
-]);
+/** Mappings by so many threads of so many pages, together and scattered; scattered single pages are single pages. */
+function mappingsOf({ threads, pages }: Thoroughness): Mapping[] {
+  return threads.flatMap((threads) =>
+    pages.flatMap((pages) =>
+      (pages === 1 ? [false] : [false, true]).map((isScattered) => ({
+        threads,
+        pages,
+        isScattered,
+      }))
+    )
+  );
+}
 
 /**
  * Before all of them, and not counted: by then engines have compiled what is used, QEMU's of the guest and ours of
@@ -47,11 +54,13 @@ const ACTIONS = ["maps", "bench"];
  */
 export async function measureGuests(
   guest: MicrovmOptions,
-  { rounds, seconds }: Thoroughness,
+  thoroughness: Thoroughness,
 ): Promise<GuestTable> {
+  const { rounds, seconds } = thoroughness;
+  const mappings = mappingsOf(thoroughness);
   const { progress, signal } = guest;
   const parts = await provision({ ...guest.parts, progress, signal });
-  const wanted = [WARM_UP, ...MAPPINGS].map(({ threads, pages, isScattered }) =>
+  const wanted = [WARM_UP, ...mappings].map(({ threads, pages, isScattered }) =>
     `${threads}:${pages}:${Number(isScattered)}`
   );
   const words = `iommu.strict=1 vsmmu.maps=${wanted.join(",")} vsmmu.seconds=${seconds}`;
@@ -64,7 +73,7 @@ export async function measureGuests(
       said[i].push(...withoutFirst(await run(), "map"));
     }
   }
-  return guestTable(subjects, said, MAPPINGS);
+  return guestTable(subjects, said, mappings);
 }
 
 /** All but the first of a kind. */

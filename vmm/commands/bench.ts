@@ -46,7 +46,15 @@ export const bench: Command = {
     seconds: {
       value: "N",
       help:
-        "How long each of fifteen mappings is measured in each run of --guest, 1 to 60; 1 by default",
+        "How long each kind of mapping is measured in each run of --guest, 1 to 60; 1 by default",
+    },
+    threads: {
+      value: "N,…",
+      help: "How many threads map at once in --guest, 1 to 64; 1,2,4 by default",
+    },
+    pages: {
+      value: "N,…",
+      help: "How many pages each of their mappings has, 1 to 1024; 1,16,64 by default",
     },
     size: {
       value: "MIB",
@@ -63,6 +71,8 @@ async function runCommand(values: Values, io: Io): Promise<number> {
   const guest = guestFrom(values, io);
   const rounds = values.integer("rounds", 3, 1, 99);
   const seconds = values.integer("seconds", 1, 1, 60);
+  const threads = values.integers("threads", [1, 2, 4], 1, 64);
+  const pages = values.integers("pages", [1, 16, 64], 1, 1024);
   const isAll = !["core", "invalidations", "storage", "guest"].some((flag) => values.on(flag));
   const measures: Measure[] = [];
   let isWhole = true;
@@ -81,7 +91,7 @@ async function runCommand(values: Values, io: Io): Promise<number> {
     const kernel = await kernelOf(values, guest);
     guests = await measureGuests(
       { ...guest, parts: { ...guest.parts, kernel } },
-      { rounds, seconds },
+      { rounds, seconds, threads, pages },
     );
     measures.push(...guests.aims);
   }

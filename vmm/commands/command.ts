@@ -92,6 +92,22 @@ export class Values {
     throw new UsageError(`Cannot use --${name} ${text}: it is ${kind} from ${low} to ${high}`);
   }
 
+  /** The value of a flag, whole numbers from `low` to `high` with commas between. Throws `UsageError` for anything else. */
+  integers(
+    name: string,
+    otherwise: readonly number[],
+    low: number,
+    high: number,
+  ): readonly number[] {
+    const text = this.text(name);
+    if (text === undefined) return otherwise;
+    const values = text.split(",").map((one) => /^\d+$/.test(one) ? Number(one) : -1);
+    if (values.every((value) => value >= low && value <= high)) return values;
+    throw new UsageError(
+      `Cannot use --${name} ${text}: it is whole numbers from ${low} to ${high} with commas between`,
+    );
+  }
+
   /** The value of a flag, one of a few. Throws `UsageError` when it is another. */
   choice<T extends string>(name: string, otherwise: T, choices: readonly T[]): T {
     const text = this.text(name);
