@@ -44,7 +44,10 @@ export class Mapping implements Disposable {
       fd.number,
       BigInt(offset),
     );
-    if (address === MAP_FAILED) throw new SystemError(`map ${sizeBytes} bytes`, lastErrno());
+    if (address === MAP_FAILED) {
+      const errno = lastErrno();
+      throw new SystemError(`map ${sizeBytes} bytes`, errno);
+    }
     this.#address = address;
     this.#sizeBytes = sizeBytes;
     try {
