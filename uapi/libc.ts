@@ -80,8 +80,8 @@ export function libc(): Libc {
 }
 
 /**
- * The error number of the call just made on this thread; meaningful only when that call failed. To be asked for before anything is
- * allocated, which may collect garbage: what waits for collectors makes system calls too.
+ * The error number of the call just made on this thread; meaningful only when that call failed. To be asked for before
+ * anything is allocated, which may collect garbage: what waits for collectors makes system calls too.
  */
 export function lastErrno(): number {
   // A copy, because a view of foreign memory needs the FFI permission without a path.

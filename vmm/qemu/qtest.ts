@@ -112,23 +112,8 @@ export class Qtest {
   }
 
   async #command(command: string): Promise<string> {
-    if (this.#isClosed) {
-      throw new EnvironmentError(`Cannot ${command} through qtest: the connection is closed`);
-    }
-    const { promise, resolve, reject } = Promise.withResolvers<string>();
-    this.#waiters.push({ resolve, reject });
-    try {
-      const [answer] = await Promise.all([
-        deadline(promise, this.#answerMs),
-        this.#socket.send(command),
-      ]);
-      const [status, ...values] = answer.split(" ");
-      if (status !== "OK") throw new EnvironmentError(`QEMU answered "${answer}"`);
-      return values.join(" ");
-    } catch (error) {
-      promise.catch(() => {});
-      throw new EnvironmentError(`Cannot ${command} through qtest: ${this.#reason(error)}`);
-    }
+    const [answer] = await this.batch([command]);
+    return answer;
   }
 
   #reason(error: unknown): string {
