@@ -337,3 +337,42 @@ Deno.test("an invalidation inside a leaf drops all the pieces it is cached in, a
     }
   }
 });
+
+Deno.test("whatever came before, an invalidation of a range leaves nothing of it", () => {
+  const random = new Random();
+  const page = (): number => random.below(6) * 0x1000;
+  let tlb = new Tlb(1, 40);
+  for (let step = 0; step < 20_000; step++) {
+    const [asid, vmid] = [random.below(3), random.below(2)];
+    switch (random.below(12)) {
+      case 0:
+        tlb.invalidateAsid(World.El1, vmid, asid);
+        break;
+      case 1:
+        tlb.invalidateVmid(World.El1, vmid);
+        break;
+      case 2:
+        if (random.below(10) === 0) tlb.clear();
+        else tlb.invalidateAll();
+        break;
+      case 3: {
+        const other = new Tlb(1, 40);
+        insert(other, { lo: page(), asid, vmid });
+        other.restore(tlb.snapshot());
+        tlb = other;
+        break;
+      }
+      case 4:
+      case 5:
+      case 6: {
+        const lo = page();
+        tlb.invalidateRange(lo, 0, 0x2000, World.El1, vmid, asid);
+        const left = [lo, lo + 0x1000].map((lo) => gpa(tlb, lo, 0, asid, vmid));
+        assertEquals(left, [undefined, undefined], `${random}, step ${step}`);
+        break;
+      }
+      default:
+        insert(tlb, { lo: page(), asid, vmid, global: random.below(4) === 0 });
+    }
+  }
+});

@@ -4,7 +4,8 @@
  * An entry belongs to a domain. It lives at the size of what it translates in one piece, and knows the size of the leaf
  * that it came from, which is larger where stage 2 has smaller pages: an invalidation of any address of the leaf drops all
  * of its pieces. An invalidation by ASID, by VMID or of all only raises floors: entries stamped before them no longer
- * match, so it costs the same however many entries there are.
+ * match, so it costs the same however many entries there are. Nor does an invalidation by address look for what is not
+ * there: pages of a domain that has no entries.
  * @module
  */
 import { Domains, MOST_DOMAINS, SHARED } from "./domains.ts";
@@ -50,6 +51,8 @@ export class Tlb {
   #sizeMask = 0;
   /** log2 of the largest leaf that pieces of each size came from; 0 where there are no pieces. */
   readonly #widest = new Uint8Array(LOG2_LARGEST + 1);
+  /** How many entries of each domain would still match. */
+  readonly #live = new Uint32Array(MOST_DOMAINS);
   readonly #lastStamp: number;
   /** Whose entries an invalidation of a range drops. */
   #owner = EVERY;
@@ -147,6 +150,8 @@ export class Tlb {
     const tag = ((lo >>> log2size) << log2size) >>> 0;
     const at = this.#choose(this.#setOf(lo, hi, log2size), tag, hi, kind);
     const words = this.#words;
+    this.#drop(at);
+    this.#live[domain]++;
     words[at + TAG_LO] = tag;
     words[at + TAG_HI] = hi;
     words[at + KIND] = kind;
@@ -160,6 +165,7 @@ export class Tlb {
   /** Drops everything. */
   invalidateAll(): void {
     this.#allFloor = this.#tick();
+    this.#live.fill(0, 0, this.domains.count);
     this.#sizes = [];
     this.#sizeMask = 0;
     this.#widest.fill(0);
@@ -174,14 +180,18 @@ export class Tlb {
   /** Drops what belongs to one ASID; what it shares with others stays. */
   invalidateAsid(world: number, vmid: number, asid: number): void {
     const domain = this.domains.find(world, vmid, asid);
-    if (domain >= 0) this.#floor[domain] = this.#tick();
+    if (domain < 0) return;
+    this.#floor[domain] = this.#tick();
+    this.#live[domain] = 0;
   }
 
   /** Drops what belongs to a VMID in a world, whatever its ASID. */
   invalidateVmid(world: number, vmid: number): void {
     const floor = this.#tick();
     for (let i = this.domains.count - 1; i >= 0; i--) {
-      if (this.domains.isOf(i, world, vmid)) this.#floor[i] = floor;
+      if (!this.domains.isOf(i, world, vmid)) continue;
+      this.#floor[i] = floor;
+      this.#live[i] = 0;
     }
   }
 
@@ -202,6 +212,8 @@ export class Tlb {
     const shared = domain < 0 ? domains.find(world, vmid, SHARED) : domains.sharedOf(domain);
     // Nothing was ever translated there.
     if (shared < 0) return;
+    const own = domain < 0 ? 0 : this.#live[domain];
+    if (asid >= 0 && own + this.#live[shared] === 0) return;
     const mask = this.#setMask;
     this.#owner = asid < 0 ? EVERY : domain;
     this.#shared = shared;
@@ -259,6 +271,10 @@ export class Tlb {
     this.#allFloor = snapshot.allFloor;
     this.#clock = snapshot.clock;
     fill(this.#widest, snapshot.sizes);
+    this.#live.fill(0);
+    for (let at = 0; at < this.#words.length; at += WORDS) {
+      if (this.#isLive(at)) this.#live[this.#words[at + KIND] & KIND_DOMAIN]++;
+    }
     this.#sizes = snapshot.sizes.map(([log2size]) => log2size);
     this.#sizeMask = this.#sizes.reduce((mask, log2size) => mask | (1 << log2size), 0);
   }
@@ -271,7 +287,7 @@ export class Tlb {
     const words = this.#words;
     for (let at = 0; at < words.length; at += WORDS) {
       if (this.#isOwned(words[at + KIND] & KIND_DOMAIN) && this.#isInRange(at, lo, hi, sizeBytes)) {
-        words[at + STAMP] = 0;
+        this.#drop(at);
       }
     }
   }
@@ -297,7 +313,7 @@ export class Tlb {
         const kind = words[at + KIND];
         if (kind >>> KIND_SIZE_SHIFT !== log2size || !this.#isOwned(kind & KIND_DOMAIN)) continue;
         if (rangeBytes > 0 && !this.#isInRange(at, rangeLo, rangeHi, rangeBytes)) continue;
-        words[at + STAMP] = 0;
+        this.#drop(at);
       }
       const next = pageLo + page;
       if (next > 0xffff_ffff) pageHi = (pageHi + 1) >>> 0;
@@ -313,6 +329,12 @@ export class Tlb {
   #isInRange(at: number, lo: number, hi: number, sizeBytes: number): boolean {
     const distance = leafDistance(this.#words, at, lo, hi);
     return distance < sizeBytes && distance + 2 ** leafOf(this.#words[at + PERMISSIONS]) > 0;
+  }
+
+  /** It matches no longer, if it did. */
+  #drop(at: number): void {
+    if (this.#isLive(at)) this.#live[this.#words[at + KIND] & KIND_DOMAIN]--;
+    this.#words[at + STAMP] = 0;
   }
 
   #isLive(at: number): boolean {
@@ -347,6 +369,7 @@ export class Tlb {
     if (this.#clock === this.#lastStamp) {
       this.#words.fill(0);
       this.#floor.fill(0);
+      this.#live.fill(0);
       this.#allFloor = 1;
       this.#clock = 1;
     }
