@@ -37,8 +37,15 @@ export interface WatchClocks {
   spentUs(): number;
 }
 
-/** The time between two calls of ppoll(2), which costs a twentieth of it: descriptors wait no longer for their turn. */
+/**
+ * The time between two calls of ppoll(2), in microseconds, which descriptors wait for their turn at most; and that when
+ * none was ready for so long. A call costs 1 to 2, and what the processor had learned of our code: the next command
+ * takes longer. Plain numbers, as V8 14 throws the compiled `turn` away each time that it comes to a property of an object
+ * here, which doubles what an unmap takes.
+ */
 const TURN_US = 20;
+const QUIET_TURN_US = 200;
+const QUIET_AFTER_US = 10_000;
 /** Glances between two looks at the clock, which costs as much as some four of them. */
 const GLANCES = 8;
 /** Of so many pauses one is measured. */
@@ -48,7 +55,8 @@ const MEASURED = 32;
  * processor of the guest may have been on its way there when it was taken away. What would come even later is found
  * when the next access traps.
  */
-const LATE = { everyMs: 50, forUs: 1e6 };
+const LATE_MS = 50;
+const LATE_FOR_US = 1e6;
 /** How many measurements count. */
 const SMOOTHED = 4;
 
@@ -62,6 +70,7 @@ export class Watcher {
   /** What the guest met in the last turn, and since when. */
   #kind: RegisterKind | undefined;
   #changedUs = 0;
+  #readyUs = -Infinity;
   #pauses = 0;
   /** What the thread had run before the pause that is measured; negative when none is. */
   #spentUs = -1;
@@ -96,13 +105,10 @@ export class Watcher {
     const { kind } = this.#shown;
     if (kind !== this.#kind) [this.#kind, this.#changedUs] = [kind, beganUs];
     if (kind !== undefined) this.#wish(kind, beganUs);
-    if (kind === "trapped") return beganUs - this.#changedUs < LATE.forUs ? LATE.everyMs : -1;
-    let pauseUs = this.#policy.pauseUs(isBusy, beganUs);
-    for (let nowUs = beganUs; pauseUs === 0 && nowUs - beganUs < TURN_US;) {
-      const found = this.#glances();
-      nowUs = this.#clocks.nowUs();
-      pauseUs = this.#policy.pauseUs(found, nowUs);
-    }
+    if (ready > 0) this.#readyUs = beganUs;
+    if (kind === "trapped") return beganUs - this.#changedUs < LATE_FOR_US ? LATE_MS : -1;
+    const turnUs = beganUs - this.#readyUs < QUIET_AFTER_US ? TURN_US : QUIET_TURN_US;
+    const pauseUs = this.#spin(this.#policy.pauseUs(isBusy, beganUs), beganUs, beganUs + turnUs);
     if (pauseUs > 0 && ++this.#pauses % MEASURED === 0) this.#spentUs = this.#clocks.spentUs();
     return pauseUs / 1000;
   }
@@ -111,6 +117,16 @@ export class Watcher {
   #wish(kind: RegisterKind, nowUs: number): void {
     const wanted = this.#mapping.wish(kind, this.#watched, this.#policy.wakeUs, nowUs);
     if (wanted !== undefined) this.#shown.want(wanted);
+  }
+
+  /** Looks until it is time to pause, for how long is returned, or for descriptors. */
+  #spin(pauseUs: number, nowUs: number, endUs: number): number {
+    while (pauseUs === 0 && nowUs < endUs) {
+      const found = this.#glances();
+      nowUs = this.#clocks.nowUs();
+      pauseUs = this.#policy.pauseUs(found, nowUs);
+    }
+    return pauseUs;
   }
 
   /** Whether one of some glances found anything; it is the last of them. */
