@@ -15,6 +15,8 @@ export interface MappingTimes {
    * a processor had each of them been a waking up.
    */
   readonly busy: { readonly accesses: number; readonly share: number };
+  /** Memory is wanted at once when so many trapped: they have cost what a change does. */
+  readonly changeAccesses: number;
   /** Traps are wanted when nothing was written to memory for so long. */
   readonly restUs: number;
   /** Traps are tried when we could not run for such a share of so many windows in a row; never without it. */
@@ -37,6 +39,7 @@ export interface MappingTimes {
 export const MAPPING_TIMES: MappingTimes = {
   windowUs: 50_000,
   busy: { accesses: 4, share: 0.02 },
+  changeAccesses: 100,
   restUs: 200_000,
   crowded: { share: 0.1, windows: 2 },
   trialUs: 200_000,
@@ -91,10 +94,11 @@ export class MappingPolicy {
     // After a reboot registers trap, whatever was shown before: then nothing is found, which is a rest.
     const count = kind === "trapped" ? trapped : found;
     if (kind !== this.#kind) this.#begin(kind, count, nowUs);
-    const { windowUs } = this.#times;
+    const { windowUs, changeAccesses } = this.#times;
     const { us, count: before, waitedUs } = this.#window;
-    if (nowUs - us < windowUs) return undefined;
     const done = count - before;
+    const isMany = kind === "trapped" && done >= changeAccesses;
+    if (nowUs - us < windowUs && !isMany) return undefined;
     const tookUs = nowUs - us;
     this.#window = { us: nowUs, count, waitedUs: this.#waitedUs() };
     if (kind === "trapped") {

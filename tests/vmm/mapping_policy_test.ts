@@ -11,6 +11,7 @@ import { WatchPolicy } from "../../vmm/watch_policy.ts";
 const TIMES = {
   windowUs: 1000,
   busy: { accesses: 4, share: 0.1 },
+  changeAccesses: 60,
   restUs: 5000,
   crowded: { share: 0.2, windows: 2 },
   trialUs: 3000,
@@ -76,10 +77,18 @@ Deno.test("who traps although memory was shown, as after a reboot, has traps and
   assertEquals(kinds.join(""), "mmmmmttm");
 });
 
+Deno.test("memory is wanted at once when traps have cost what the change does, whatever else is left of the window", () => {
+  const policy = new MappingPolicy(() => 0, TIMES);
+  const wishes = [0, 59, 60, 61, 121].map((trapped, i) =>
+    policy.wish("trapped", { trapped, found: 0 }, WAKE_US, 10 * i)
+  );
+  assertEquals(wishes, [undefined, undefined, "mapped", undefined, "mapped"]);
+});
+
 Deno.test("a wish is repeated until it comes true, and none is made between windows", () => {
   const policy = new MappingPolicy(() => 0, TIMES);
   const wishes = [0, 1000, 1500, 2000, 3000].map((nowUs, i) =>
-    policy.wish("trapped", { trapped: 100 * i, found: 0 }, WAKE_US, nowUs)
+    policy.wish("trapped", { trapped: 50 * i, found: 0 }, WAKE_US, nowUs)
   );
   assertEquals(wishes, [undefined, "mapped", undefined, "mapped", "mapped"]);
 });
