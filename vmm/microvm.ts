@@ -77,6 +77,8 @@ export interface MicrovmOptions {
   ) => readonly Check[] | Promise<readonly Check[]>;
   /** Hears what the guest says when it says it. */
   readonly heard?: (event: GuestEvent) => void;
+  /** Resolves when a guest with `vsmmu.turns=1` may measure again; it has ended its turn. */
+  readonly turn?: () => Promise<void>;
   /** The guest has our standard input and output. */
   readonly interactive: boolean;
   /** Seconds after which a guest that has not ended is ended. */
@@ -231,6 +233,7 @@ async function watch(
       if (event === undefined) continue;
       events.push(event);
       options.heard?.(event);
+      if (event.kind === "turn") options.turn?.().then(() => guest.type(""));
       if (event.kind !== "panic") continue;
       clearTimeout(timer);
       timer = setTimeout(() => giveUp(`Kernel panic: ${event.reason}`), PANIC_MS);

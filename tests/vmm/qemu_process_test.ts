@@ -16,6 +16,14 @@ Deno.test("QemuProcess streams the console and ends", async () => {
   process.kill("SIGTERM");
 });
 
+Deno.test("QemuProcess types at the console, until QEMU has ended", async () => {
+  const process = QemuProcess.start(shell('read line; echo "$line?"'), []);
+  await process.type("are you there");
+  assertEquals(await Array.fromAsync(process.console), ["are you there?"]);
+  await process.exited;
+  await process.type("nobody is");
+});
+
 Deno.test("QemuProcess keeps the last words of a QEMU that fails", async () => {
   const script = "for i in $(seq 100); do echo line $i >&2; done; exit 3";
   const process = QemuProcess.start(shell(script), []);

@@ -9,12 +9,13 @@ import type { GuestEvent } from "../provision/guest_console.ts";
 import { provision, type Provisioned } from "../provision/provision.ts";
 import { type Column, type GuestTable, guestTable, type Mapping } from "./guest_table.ts";
 import { runPeerGuest } from "./peer_guest.ts";
+import { type Member, takeTurns } from "./turns.ts";
 
 /** How thoroughly. */
 export interface Thoroughness {
-  /** How often each guest runs. */
+  /** How often each guest measures all mappings. */
   readonly rounds: number;
-  /** How long each mapping is measured in each run, in seconds. */
+  /** How long each mapping is measured each time, in seconds. */
   readonly seconds: number;
   /** By how many threads at once, and of how many pages. */
   readonly threads: readonly number[];
@@ -23,7 +24,7 @@ export interface Thoroughness {
 
 /** An SMMU, and how to run a guest behind it. */
 interface Subject extends Column {
-  readonly run: () => Promise<readonly GuestEvent[]>;
+  readonly run: Member<readonly GuestEvent[]>;
 }
 
 /** Mappings by so many threads of so many pages, together and scattered; scattered single pages are single pages. */
@@ -40,56 +41,65 @@ function mappingsOf({ threads, pages }: Thoroughness): Mapping[] {
 }
 
 /**
- * Before all of them, and not counted: by then engines have compiled what is used, QEMU's of the guest and ours of
- * the device, and the registers are where busy guests meet them.
+ * Before all of them, and not told: by then engines have compiled what is used, QEMU's of the guest and ours of the
+ * device.
  */
 const WARM_UP: Mapping = { threads: 1, pages: 1, isScattered: false };
+
+/** How many guests there are. */
+const SUBJECTS = 5;
 
 /** What the guest does, in this order. */
 const ACTIONS = ["maps", "bench"];
 
 /**
- * The medians of some runs of every guest, in turns so that all meet the same noise. Throws an `EnvironmentError` when a
- * guest did not do all it was told.
+ * The medians of what all guests measured, in turns, so that all meet the same noise: while one measures the others wait.
+ * Throws an `EnvironmentError` when one did not do all it was told.
  */
 export async function measureGuests(
   guest: MicrovmOptions,
   thoroughness: Thoroughness,
 ): Promise<GuestTable> {
-  const { rounds, seconds } = thoroughness;
   const mappings = mappingsOf(thoroughness);
   const { progress, signal } = guest;
   const parts = await provision({ ...guest.parts, progress, signal });
-  const wanted = [WARM_UP, ...mappings].map(({ threads, pages, isScattered }) =>
-    `${threads}:${pages}:${Number(isScattered)}`
-  );
-  const words = `iommu.strict=1 vsmmu.maps=${wanted.join(",")} vsmmu.seconds=${seconds}`;
-  const append = `${words} ${guest.append}`.trim();
+  const append = `${wordsOf(mappings, thoroughness)} ${guest.append}`.trim();
   const subjects = subjectsOf({ ...guest, append, actions: ACTIONS }, parts);
-  const said: GuestEvent[][] = subjects.map(() => []);
-  for (let round = 1; round <= rounds; round++) {
-    for (const [i, { name, run }] of subjects.entries()) {
-      progress(`Measuring a guest, ${name}, ${round} of ${rounds}`);
-      said[i].push(...withoutFirst(await run(), "map"));
-    }
-  }
+  const members = subjects.map(
+    ({ name, run }, at): Member<readonly GuestEvent[]> => (turn, signal) => {
+      progress(`Starting a guest, ${name}`);
+      let turns = 0;
+      const told = async (): Promise<void> => {
+        await turn();
+        progress(`Measuring all guests in turns, ${++turns}`);
+      };
+      return run(at === 0 ? told : turn, signal);
+    },
+  );
+  const said = await takeTurns(members, signal);
   return guestTable(subjects, said, mappings);
 }
 
-/** All but the first of a kind. */
-function withoutFirst(
-  events: readonly GuestEvent[],
-  kind: GuestEvent["kind"],
-): readonly GuestEvent[] {
-  const first = events.findIndex((event) => event.kind === kind);
-  return events.filter((_, at) => at !== first);
+/** What the guests are told. */
+function wordsOf(mappings: readonly Mapping[], { rounds, seconds }: Thoroughness): string {
+  const [before, ...wanted] = [WARM_UP, ...mappings].map(({ threads, pages, isScattered }) =>
+    `${threads}:${pages}:${Number(isScattered)}`
+  );
+  return [
+    "iommu.strict=1 vsmmu.turns=1",
+    `vsmmu.before=${before} vsmmu.maps=${wanted.join(",")}`,
+    `vsmmu.rounds=${rounds} vsmmu.seconds=${seconds}`,
+  ].join(" ");
 }
 
 function subjectsOf(guest: MicrovmOptions, parts: Provisioned): Subject[] {
-  const peer = (hasSmmu: boolean) => (): Promise<GuestEvent[]> =>
-    runPeerGuest({ ...guest, parts, hasSmmu });
-  const ours = (registers: RegisterChoice) => (): Promise<GuestEvent[]> =>
-    runOurs({ ...guest, registers, parts: { ...guest.parts, refresh: false, verify: false } });
+  // Each waits for the others as well.
+  const common = { ...guest, timeoutSeconds: guest.timeoutSeconds * SUBJECTS };
+  const peer = (hasSmmu: boolean): Subject["run"] => (turn, signal) =>
+    runPeerGuest({ ...common, turn, signal, parts, hasSmmu });
+  const own = { ...guest.parts, refresh: false, verify: false };
+  const ours = (registers: RegisterChoice): Subject["run"] => (turn, signal) =>
+    runOurs({ ...common, turn, signal, registers, parts: own });
   return [
     { name: "QEMU's own SMMU", run: peer(true) },
     { name: "ours, trapped", mostUnmap: 12, run: ours("trapped") },

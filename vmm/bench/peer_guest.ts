@@ -26,6 +26,8 @@ export interface PeerGuest {
   readonly append: string;
   /** Seconds after which a guest that has not ended is ended. */
   readonly timeoutSeconds: number;
+  /** Resolves when a guest with `vsmmu.turns=1` may measure again; it has ended its turn. */
+  readonly turn?: () => Promise<void>;
   /** Takes the guest's console, line by line. */
   readonly console: (line: string) => void;
   readonly signal: AbortSignal;

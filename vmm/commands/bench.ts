@@ -42,11 +42,14 @@ export const bench: Command = {
         `and mapped, and none. Wants a kernel with dma_map_benchmark: --kernel, $${KERNEL_VARIABLE}, ` +
         `or the one that hostvm builds`,
     },
-    rounds: { value: "N", help: "How often each guest runs, 1 to 99; 3 by default" },
+    rounds: {
+      value: "N",
+      help: "How often each guest runs, or measures with --guest, 1 to 99; 3 by default",
+    },
     seconds: {
       value: "N",
       help:
-        "How long each kind of mapping is measured in each run of --guest, 1 to 60; 1 by default",
+        "How long each kind of mapping is measured each time with --guest, 1 to 60; 1 by default",
     },
     threads: {
       value: "N,…",

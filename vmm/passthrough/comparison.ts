@@ -24,8 +24,8 @@ const MAPPINGS: readonly Mapping[] = [1, 4].flatMap((threads) =>
 
 /** Has a guest measure them, by the action `maps`. */
 const WORDS = `vsmmu.maps=${
-  Array(ROUNDS).fill(MAPPINGS).flat().map(({ threads, pages }) => `${threads}:${pages}:0`).join(",")
-} vsmmu.seconds=${SECONDS}`;
+  MAPPINGS.map(({ threads, pages }) => `${threads}:${pages}:0`).join(",")
+} vsmmu.rounds=${ROUNDS} vsmmu.seconds=${SECONDS}`;
 
 /** The guests, all alike but for what is behind their SMMUs. */
 export interface ComparedGuests {

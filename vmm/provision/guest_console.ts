@@ -42,6 +42,8 @@ export type GuestEvent =
       readonly bytes: number;
       readonly seconds: number;
     }
+    /** It waits for a line on its console before it measures. */
+    | { readonly kind: "turn" }
     /** How long mappings of some pages took and their removal, with so many threads at it. */
     | {
       readonly kind: "map";
@@ -324,8 +326,9 @@ function plain(word: string, rest: readonly string[]): Body | undefined {
         invalidations: Number(rest[4]),
         answer: Number(rest[5]),
       };
+    case "turn":
     case "done":
-      return { kind: "done" };
+      return { kind: word };
   }
 }
 

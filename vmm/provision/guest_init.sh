@@ -12,7 +12,10 @@
 #   vsmmu.pasids=0000:00:04.0          the DMA test device that `pasids` uses
 #   vsmmu.maps=1:1:0,1:64:0            what `maps` measures: threads, pages of a mapping, whether they are scattered
 #   vsmmu.seconds=2                    how long each time
+#   vsmmu.rounds=1                     how often all of them
+#   vsmmu.before=1:1:0                 what it does first, once, and does not tell
 #   vsmmu.nvme=4                       how many MiB `nvme` writes
+#   vsmmu.turns=1                      before each measurement of `maps` and `bench` a line of the console is waited for
 #   vsmmu.mib=256                      how much `bench` reads each time, in MiB; no more than there is
 #
 # What it has to say goes to the kernel's log as "vsmmu: WORD …", so that each line reaches the console whole, in order
@@ -151,6 +154,12 @@ domains() { # Linux changes STE and CD of a stream that was in use: the disk goe
   done
 }
 
+turn() { # Somebody else is measured meanwhile.
+  [ "$(setting turns 0)" = 1 ] || return 0
+  say "turn"
+  read answer
+}
+
 bench() { # Direct, in large blocks of huge pages: the way of DMA, not the guest's page cache or its scattered memory.
   attach_disk
   echo always > /sys/kernel/mm/transparent_hugepage/enabled
@@ -159,12 +168,14 @@ bench() { # Direct, in large blocks of huge pages: the way of DMA, not the guest
   size=$(($(cat /sys/block/vda/size) >> 11))
   [ $mib -le $size ] || mib=$((size / 8 * 8))
   for round in 1 2 3 4 5; do # The host takes the seconds from the timestamps of begin and end.
+    turn
     say "begin read"
     quietly dd if=/dev/vda of=/dev/null bs=8M count=$((mib / 8)) iflag=direct
     say "end read $((mib << 20))"
   done
   quietly mount -t ext4 /dev/vda /mnt
   for round in 1 2 3 4 5; do
+    turn
     say "begin write"
     quietly dd if=/dev/zero of=/mnt/bench.bin bs=8M count=8 oflag=direct conv=notrunc
     say "end write $((64 << 20))"
@@ -185,20 +196,28 @@ maps() { # Linux's own benchmark of DMA mappings, by the network card or else th
   echo ${mapper##*/} > /sys/bus/pci/drivers_probe
   [ -e $bench ] || fail "The kernel has no dma_map_benchmark"
   say "maps $(cat $mapper/iommu_group/type 2>/dev/null || echo none)"
-  for each in $(setting maps 1:1:0 | tr , ' '); do
-    IFS=: read threads pages scattered <<END
-$each
-END
-    { # DMA_MAP_BENCHMARK and its struct map_benchmark: four times, threads, seconds, node, bits, direction, pause, pages, mode
-      printf "$(le32 0xc0886401)"
-      head -c 36 /dev/zero
-      for word in $threads $(setting seconds 2) -1 32 0 0 $pages $scattered; do printf "$(le32 $word)"; done
-      head -c 72 /dev/zero
-    } > /struct
-    ioctl 3 < /struct > /times 3<> $bench || fail "dma_map_benchmark says error $((256 - $?))"
-    set -- $(od -An -v -tu4 -N32 /times)
-    say "map $threads $pages $scattered $1 $5"
+  [ "$(setting before)" ] && measure_maps $(setting before) > /dev/null
+  for round in $(seq $(setting rounds 1)); do
+    for each in $(setting maps 1:1:0 | tr , ' '); do
+      turn
+      say "map $(measure_maps $each)"
+    done
   done
+}
+
+measure_maps() { # THREADS:PAGES:SCATTERED: prints them, and how long a map and an unmap took, in 100 ns.
+  IFS=: read threads pages scattered <<END
+$1
+END
+  { # DMA_MAP_BENCHMARK and its struct map_benchmark: four times, threads, seconds, node, bits, direction, pause, pages, mode
+    printf "$(le32 0xc0886401)"
+    head -c 36 /dev/zero
+    for word in $threads $(setting seconds 2) -1 32 0 0 $pages $scattered; do printf "$(le32 $word)"; done
+    head -c 72 /dev/zero
+  } > /struct
+  ioctl 3 < /struct > /times 3<> $bench || fail "dma_map_benchmark says error $((256 - $?))"
+  set -- $(od -An -v -tu4 -N32 /times)
+  echo "$threads $pages $scattered $1 $5"
 }
 
 attach_card() { # Sets `card` to the PCI address of the network card.

@@ -75,6 +75,11 @@ export class Machine implements AsyncDisposable {
     return this.#process.pid;
   }
 
+  /** Types a line at the guest's console; nothing happens when QEMU has ended, or somebody else has the console. */
+  type(line: string): Promise<void> {
+    return this.#process.type(line);
+  }
+
   /** Resets the machine, as its reset button would. */
   reset(): Promise<void> {
     return this.#control.reset();

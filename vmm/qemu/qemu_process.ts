@@ -26,10 +26,12 @@ export class QemuProcess {
   readonly exited: Promise<Deno.CommandStatus>;
 
   readonly #child: Deno.ChildProcess;
+  readonly #input: WritableStreamDefaultWriter<Uint8Array> | undefined;
   readonly #stderr: string[] = [];
 
   private constructor(child: Deno.ChildProcess, isOurs: boolean) {
     this.#child = child;
+    this.#input = isOurs ? undefined : child.stdin.getWriter();
     if (isOurs) this.console.close();
     this.exited = this.#run(isOurs);
   }
@@ -41,7 +43,7 @@ export class QemuProcess {
       const command = new Deno.Command(qemu.command, {
         args: [...qemu.args, ...args],
         env: { ...qemu.env },
-        stdin: isOurs ? "inherit" : "null",
+        stdin: isOurs ? "inherit" : "piped",
         stdout: isOurs ? "inherit" : "piped",
         stderr: "piped",
       });
@@ -64,6 +66,11 @@ export class QemuProcess {
     return lastLines(said, LAST_WORDS).join("; ").slice(-LAST_WORDS_LENGTH);
   }
 
+  /** Types a line at the guest's console; nothing happens when QEMU has ended, or somebody else has the console. */
+  async type(line: string): Promise<void> {
+    await this.#input?.write(new TextEncoder().encode(`${line}\n`)).catch(() => {});
+  }
+
   /** Sends a signal; nothing happens when QEMU has ended. */
   kill(signal: Deno.Signal): void {
     try {
@@ -79,6 +86,7 @@ export class QemuProcess {
       isOurs ? undefined : this.#readConsole(),
       this.#readStderr(),
     ]);
+    await this.#input?.close().catch(() => {});
     return status;
   }
 

@@ -10,6 +10,8 @@ import { describeEnd, QemuProcess } from "./qemu_process.ts";
 export interface GuestRunOptions {
   readonly timeoutSeconds: number;
   readonly signal: AbortSignal;
+  /** Resolves when a guest with `vsmmu.turns=1` may measure again; it has ended its turn. */
+  readonly turn?: () => Promise<void>;
   /** Takes the guest's console, line by line. */
   readonly console?: (line: string) => void;
 }
@@ -18,7 +20,7 @@ export interface GuestRunOptions {
 export async function runGuest(
   qemu: Tool,
   args: readonly string[],
-  { timeoutSeconds, signal, console = () => {} }: GuestRunOptions,
+  { timeoutSeconds, signal, turn, console = () => {} }: GuestRunOptions,
 ): Promise<{ events: GuestEvent[]; end: string }> {
   const process = QemuProcess.start(qemu, args);
   const stop = (): void => process.kill("SIGKILL");
@@ -31,6 +33,7 @@ export async function runGuest(
       console(line);
       const event = parser.push(line);
       if (event !== undefined) events.push(event);
+      if (event?.kind === "turn") turn?.().then(() => process.type(""));
     }
     const status = await process.exited;
     signal.throwIfAborted();
