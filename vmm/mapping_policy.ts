@@ -100,7 +100,7 @@ export class MappingPolicy {
     const isMany = kind === "trapped" && done >= changeAccesses;
     if (nowUs - us < windowUs && !isMany) return undefined;
     const tookUs = nowUs - us;
-    this.#window = { us: nowUs, count, waitedUs: this.#waitedUs() };
+    this.#window = { us: nowUs, count, waitedUs: this.#waited(kind) };
     if (kind === "trapped") {
       const isBusy = this.#isBusy(done, done * (wakeUs || WAKE_US) / tookUs);
       return this.#wantsMemory(isBusy, count, nowUs) ? "mapped" : undefined;
@@ -113,9 +113,14 @@ export class MappingPolicy {
   #begin(kind: RegisterKind, count: number, nowUs: number): void {
     this.#kind = kind;
     this.#since = { us: nowUs, count };
-    this.#window = { us: nowUs, count, waitedUs: this.#waitedUs() };
+    this.#window = { us: nowUs, count, waitedUs: this.#waited(kind) };
     this.#foundUs = nowUs;
     this.#crowded = 0;
+  }
+
+  /** How long we had waited, where that matters: asking takes longer than a trap. */
+  #waited(kind: RegisterKind): number {
+    return kind === "mapped" && this.#times.crowded !== undefined ? this.#waitedUs() : 0;
   }
 
   #isBusy(done: number, share: number): boolean {

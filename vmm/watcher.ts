@@ -67,9 +67,9 @@ export class Watcher {
   readonly #mapping: MappingPolicy;
   readonly #shown: Shown;
   readonly #clocks: WatchClocks;
-  /** What the guest met in the last turn, and since when. */
-  #kind: RegisterKind | undefined;
-  #changedUs = 0;
+  /** Since when accesses trap, negative where they do not; and when memory was last looked at meanwhile. */
+  #restedUs = -1;
+  #lookedUs = 0;
   #readyUs = -Infinity;
   #pauses = 0;
   /** What the thread had run before the pause that is measured; negative when none is. */
@@ -99,18 +99,31 @@ export class Watcher {
   turn(ready: number): number {
     const watched = this.#watched;
     if (!watched.isUsed) return -1;
+    const { kind } = this.#shown;
+    if (kind === "trapped") return this.#rest();
+    this.#restedUs = -1;
     const isBusy = watched.look() || ready > 0;
     this.#measured(!isBusy);
     const beganUs = this.#clocks.nowUs();
-    const { kind } = this.#shown;
-    if (kind !== this.#kind) [this.#kind, this.#changedUs] = [kind, beganUs];
     if (kind !== undefined) this.#wish(kind, beganUs);
     if (ready > 0) this.#readyUs = beganUs;
-    if (kind === "trapped") return beganUs - this.#changedUs < LATE_FOR_US ? LATE_MS : -1;
     const turnUs = beganUs - this.#readyUs < QUIET_AFTER_US ? TURN_US : QUIET_TURN_US;
     const pauseUs = this.#spin(this.#policy.pauseUs(isBusy, beganUs), beganUs, beganUs + turnUs);
     if (pauseUs > 0 && ++this.#pauses % MEASURED === 0) this.#spentUs = this.#clocks.spentUs();
     return pauseUs / 1000;
+  }
+
+  /** The turn of one whose guest meets registers that trap: a guest may wait until it is over. */
+  #rest(): number {
+    const nowUs = this.#clocks.nowUs();
+    if (this.#restedUs < 0) [this.#restedUs, this.#lookedUs, this.#spentUs] = [nowUs, nowUs, -1];
+    this.#wish("trapped", nowUs);
+    if (nowUs - this.#restedUs >= LATE_FOR_US) return -1;
+    if (nowUs - this.#lookedUs >= LATE_MS * 1000) {
+      this.#watched.look();
+      this.#lookedUs = nowUs;
+    }
+    return LATE_MS;
   }
 
   /** Asks for other registers where the guest is better off with them. */

@@ -143,7 +143,9 @@ Deno.test("a watcher asks for what its policy wishes, and waits long where acces
   const wanted: RegisterKind[] = [];
   let kind: RegisterKind = "trapped";
   let nowUs = 0;
-  const watched = { isUsed: true, trapped: 0, found: 0, look: () => false, glance: () => false };
+  let looks = 0;
+  const look = (): boolean => ++looks < 0;
+  const watched = { isUsed: true, trapped: 0, found: 0, look, glance: () => false };
   const watcher = new Watcher(watched, {
     watch: new WatchPolicy(),
     mapping: new MappingPolicy(() => 0, TIMES),
@@ -165,9 +167,14 @@ Deno.test("a watcher asks for what its policy wishes, and waits long where acces
   watcher.turn(0);
   assertEquals(wanted, ["mapped", "trapped"]);
   kind = "trapped";
+  looks = 0;
   assertEquals(watcher.turn(0), 50, "for what the guest still had on its way");
-  nowUs += 999_999;
-  assertEquals(watcher.turn(0), 50);
-  nowUs += 1;
+  for (let i = 0; i < 999; i++) {
+    nowUs += 1000;
+    assertEquals(watcher.turn(i % 2), 50);
+  }
+  assertEquals(looks, 19, "every 50 ms, however often descriptors are ready");
+  nowUs += 1000;
   assertEquals(watcher.turn(0), -1, "nobody has to look");
+  assertEquals(looks, 19);
 });

@@ -177,6 +177,10 @@ Deno.test("a watcher looks, and waits for descriptors as long as the policy says
     assertEquals(turned(0), [0.09, 1, 0]);
     assertEquals(turned(0), [0.09, 1, 0]);
   });
+  await t.step("a descriptor that was ready is work too", () => {
+    assertEquals(turned(1), [0, 1, 2 * GLANCES]);
+    assertEquals(turned(0), [0.01, 1, 2 * GLANCES]);
+  });
   await t.step("where work was found it is looked for until descriptors have their turn", () => {
     work = true;
     assertEquals(turned(0), [0, 1, 2]);
@@ -186,15 +190,18 @@ Deno.test("a watcher looks, and waits for descriptors as long as the policy says
   await t.step("the spin ends", () => {
     assertEquals(turned(0), [0.01, 1, GLANCES]);
   });
-  await t.step("a descriptor that was ready is work too", () => {
-    assertEquals(turned(1), [0, 1, 2 * GLANCES]);
-    assertEquals(turned(0), [0.01, 1, 2 * GLANCES]);
-  });
   await t.step("descriptors have their turn while there is always work, however fast it is", () => {
     [work, stepUs, worked] = [true, 1, 0];
     const began = nowUs;
     assertEquals(turned(0), [0, 1, 20]);
     assertEquals([worked, nowUs - began], [21, 21]);
+  });
+  await t.step("descriptors that were quiet for long wait longer for their turn", () => {
+    [work, stepUs] = [true, 10];
+    nowUs += 10_000;
+    assertEquals(turned(0), [0, 1, 20]);
+    assertEquals(turned(1), [0, 1, 2]);
+    assertEquals(turned(0), [0, 1, 2]);
   });
   await t.step("one piece of work that takes long ends a turn", () => {
     stepUs = 1e6;

@@ -32,6 +32,7 @@ interface Subject {
   readonly iommufd: IommufdKind;
 }
 
+/** The last is what the others are compared with. */
 const SUBJECTS: readonly Subject[] = [
   { name: "mapped", registers: "mapped", iommufd: "model" },
   { name: "mapped, no iommufd", registers: "mapped", iommufd: "none" },
@@ -52,11 +53,10 @@ interface Times {
 
 /** Measures it with registers mapped and trapped, with a model of iommufd behind the SMMU and without. */
 export async function measureInvalidations(signal: AbortSignal): Promise<Measure[]> {
-  const measures: Measure[] = [];
-  for (const subject of SUBJECTS) {
-    measures.push(...describe(subject, await timesOf(subject, signal)));
-  }
-  return measures;
+  const times: Times[] = [];
+  for (const subject of SUBJECTS) times.push(await timesOf(subject, signal));
+  const trapped = times.at(-1)!;
+  return SUBJECTS.flatMap((subject, i) => describe(subject, times[i], trapped));
 }
 
 async function timesOf({ registers, iommufd }: Subject, signal: AbortSignal): Promise<Times> {
@@ -119,8 +119,10 @@ function othersTimeUs(): number {
   return processTimeUs() - threadTimeUs();
 }
 
-function describe({ name }: Subject, times: Times): Measure[] {
+function describe({ name }: Subject, times: Times, trapped: Times): Measure[] {
   const { answers, echoes, firsts, hostUs, idleUs } = times;
+  const first = median(firsts);
+  const trappedFirst = median(trapped.firsts);
   const us = (what: string, value: number, yardstick?: number): Measure => ({
     name: `${what}, ${name}`,
     value,
@@ -132,7 +134,13 @@ function describe({ name }: Subject, times: Times): Measure[] {
     us("Fastest of ten invalidations", percentile(answers, 10), percentile(echoes, 10)),
     us("Slowest of a hundred", percentile(answers, 99), percentile(echoes, 99)),
     us("Host time of an invalidation", hostUs),
-    us("First invalidation after a rest", median(firsts)),
+    {
+      ...us("First invalidation after a rest", first, times === trapped ? undefined : trappedFirst),
+      ...(times === trapped ? {} : {
+        aim: "at most 100 µs more than trapped",
+        isWithin: first <= trappedFirst + 100,
+      }),
+    },
     {
       name: `Host time at rest, ${name}`,
       value: idleUs / 1e4,
