@@ -56,10 +56,11 @@ Deno.test("machineArguments() places the SMMU behind the expander and endpoints 
     "pcie-root-port,id=smmu-port,bus=smmu-bus,addr=3,chassis=1,slot=1",
   ]);
   const socket = (path: string): unknown => ({ type: "unix", path });
+  const common = { driver: "vfio-user-pci", "x-msg-timeout": 30_000 };
   assertEquals(devices.slice(2).map((device) => JSON.parse(device)), [
-    { driver: "vfio-user-pci", bus: "smmu-port", addr: "0", socket: socket("/run/smmu") },
-    { driver: "vfio-user-pci", bus: "pcie.0", addr: "1", socket: socket("/run/disk") },
-    { driver: "vfio-user-pci", bus: "pcie.0", addr: "a", socket: socket('/run/a,b "c') },
+    { ...common, bus: "smmu-port", addr: "0", socket: socket("/run/smmu") },
+    { ...common, bus: "pcie.0", addr: "1", socket: socket("/run/disk") },
+    { ...common, bus: "pcie.0", addr: "a", socket: socket('/run/a,b "c') },
   ]);
 });
 
@@ -76,7 +77,7 @@ Deno.test("machineArguments() puts a root port before an endpoint that is to hav
   const devices = values(machineArguments(machine({ endpoints }), paths, features), "-device");
   assertEquals(devices.slice(3), [
     "pcie-root-port,id=port10,bus=pcie.0,addr=a,chassis=2,slot=10",
-    '{"driver":"vfio-user-pci","id":"function10","bus":"port10","addr":"0","socket":{"type":"unix","path":"/run/disk"}}',
+    '{"driver":"vfio-user-pci","id":"function10","bus":"port10","addr":"0","socket":{"type":"unix","path":"/run/disk"},"x-msg-timeout":30000}',
   ]);
 });
 

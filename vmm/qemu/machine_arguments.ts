@@ -174,9 +174,13 @@ export function functionId(slot: number): string {
   return `function${slot}`;
 }
 
+/** In an emulated server our thread may have no processor for the 5 seconds after which QEMU gives up by itself. */
+const REPLY_MS = 30_000;
+
 function vfioUser(bus: string, addr: string, path: string, more: object = {}): string {
   const socket = { type: "unix", path };
-  return JSON.stringify({ driver: "vfio-user-pci", ...more, bus, addr, socket });
+  const patience = { "x-msg-timeout": REPLY_MS };
+  return JSON.stringify({ driver: "vfio-user-pci", ...more, bus, addr, socket, ...patience });
 }
 
 function protectionArguments({ hasSandbox, canExitWithParent }: QemuFeatures): string[] {
