@@ -116,14 +116,16 @@ export class Watcher {
   /** The turn of one whose guest meets registers that trap: a guest may wait until it is over. */
   #rest(): number {
     const nowUs = this.#clocks.nowUs();
-    if (this.#restedUs < 0) [this.#restedUs, this.#lookedUs, this.#spentUs] = [nowUs, nowUs, -1];
+    if (this.#restedUs < 0) {
+      [this.#restedUs, this.#lookedUs, this.#spentUs] = [nowUs, -Infinity, -1];
+    }
     this.#wish("trapped", nowUs);
-    if (nowUs - this.#restedUs >= LATE_FOR_US) return -1;
-    if (nowUs - this.#lookedUs >= LATE_MS * 1000) {
+    const lastUs = this.#restedUs + LATE_FOR_US;
+    if (this.#lookedUs < lastUs && nowUs - this.#lookedUs >= LATE_MS * 1000) {
       this.#watched.look();
       this.#lookedUs = nowUs;
     }
-    return LATE_MS;
+    return nowUs < lastUs ? LATE_MS : -1;
   }
 
   /** Asks for other registers where the guest is better off with them. */

@@ -169,12 +169,15 @@ Deno.test("a watcher asks for what its policy wishes, and waits long where acces
   kind = "trapped";
   looks = 0;
   assertEquals(watcher.turn(0), 50, "for what the guest still had on its way");
+  assertEquals(looks, 1, "at once");
   for (let i = 0; i < 999; i++) {
     nowUs += 1000;
     assertEquals(watcher.turn(i % 2), 50);
   }
-  assertEquals(looks, 19, "every 50 ms, however often descriptors are ready");
+  assertEquals(looks, 20, "every 50 ms, however often descriptors are ready");
   nowUs += 1000;
   assertEquals(watcher.turn(0), -1, "nobody has to look");
-  assertEquals(looks, 19);
+  assertEquals(looks, 21, "for the last time");
+  nowUs += 1e6;
+  assertEquals([watcher.turn(1), looks], [-1, 21]);
 });
