@@ -22,10 +22,16 @@ export interface Thoroughness {
   readonly pages: readonly number[];
 }
 
-/** An SMMU, and how to run a guest behind it. */
-interface Subject extends Column {
-  readonly run: Member<readonly GuestEvent[]>;
-}
+/** An SMMU: ours, or QEMU's or none. */
+type Subject = Column & ({ readonly registers: RegisterChoice } | { readonly hasSmmu: boolean });
+
+const SUBJECTS: readonly Subject[] = [
+  { name: "QEMU's own SMMU", hasSmmu: true },
+  { name: "ours, trapped", mostUnmap: 12, registers: "trapped" },
+  { name: "ours, mapped", mostUnmap: 1.2, registers: "mapped" },
+  { name: "ours, auto", registers: "auto" },
+  { name: "no SMMU", hasSmmu: false },
+];
 
 /** Mappings by so many threads of so many pages, together and scattered; scattered single pages are single pages. */
 function mappingsOf({ threads, pages }: Thoroughness): Mapping[] {
@@ -46,9 +52,6 @@ function mappingsOf({ threads, pages }: Thoroughness): Mapping[] {
  */
 const WARM_UP: Mapping = { threads: 1, pages: 1, isScattered: false };
 
-/** How many guests there are. */
-const SUBJECTS = 5;
-
 /** What the guest does, in this order. */
 const ACTIONS = ["maps", "bench"];
 
@@ -64,20 +67,24 @@ export async function measureGuests(
   const { progress, signal } = guest;
   const parts = await provision({ ...guest.parts, progress, signal });
   const append = `${wordsOf(mappings, thoroughness)} ${guest.append}`.trim();
-  const subjects = subjectsOf({ ...guest, append, actions: ACTIONS }, parts);
-  const members = subjects.map(
-    ({ name, run }, at): Member<readonly GuestEvent[]> => (turn, signal) => {
-      progress(`Starting a guest, ${name}`);
+  // Each waits for the others as well.
+  const { rounds, seconds } = thoroughness;
+  const aloneSeconds = guest.timeoutSeconds + 2 * rounds * seconds * mappings.length;
+  const timeoutSeconds = aloneSeconds * SUBJECTS.length;
+  const common = { ...guest, append, actions: ACTIONS, timeoutSeconds };
+  const members = SUBJECTS.map(
+    (subject, at): Member<readonly GuestEvent[]> => (turn, signal) => {
+      progress(`Starting a guest, ${subject.name}`);
       let turns = 0;
       const told = async (): Promise<void> => {
         await turn();
         progress(`Measuring all guests in turns, ${++turns}`);
       };
-      return run(at === 0 ? told : turn, signal);
+      return run(subject, { ...common, turn: at === 0 ? told : turn, signal }, parts);
     },
   );
   const said = await takeTurns(members, signal);
-  return guestTable(subjects, said, mappings);
+  return guestTable(SUBJECTS, said, mappings);
 }
 
 /** What the guests are told. */
@@ -92,21 +99,10 @@ function wordsOf(mappings: readonly Mapping[], { rounds, seconds }: Thoroughness
   ].join(" ");
 }
 
-function subjectsOf(guest: MicrovmOptions, parts: Provisioned): Subject[] {
-  // Each waits for the others as well.
-  const common = { ...guest, timeoutSeconds: guest.timeoutSeconds * SUBJECTS };
-  const peer = (hasSmmu: boolean): Subject["run"] => (turn, signal) =>
-    runPeerGuest({ ...common, turn, signal, parts, hasSmmu });
-  const own = { ...guest.parts, refresh: false, verify: false };
-  const ours = (registers: RegisterChoice): Subject["run"] => (turn, signal) =>
-    runOurs({ ...common, turn, signal, registers, parts: own });
-  return [
-    { name: "QEMU's own SMMU", run: peer(true) },
-    { name: "ours, trapped", mostUnmap: 12, run: ours("trapped") },
-    { name: "ours, mapped", mostUnmap: 1.2, run: ours("mapped") },
-    { name: "ours, auto", run: ours("auto") },
-    { name: "no SMMU", run: peer(false) },
-  ];
+function run(subject: Subject, guest: MicrovmOptions, parts: Provisioned): Promise<GuestEvent[]> {
+  if ("hasSmmu" in subject) return runPeerGuest({ ...guest, parts, hasSmmu: subject.hasSmmu });
+  const { registers } = subject;
+  return runOurs({ ...guest, registers, parts: { ...guest.parts, refresh: false, verify: false } });
 }
 
 /** Runs a guest behind our SMMU; returns what it said. Throws an `EnvironmentError` when something did not hold. */

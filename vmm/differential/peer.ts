@@ -7,6 +7,7 @@ import type { Fd } from "../../uapi/fd.ts";
 import { Mapping } from "../../uapi/mapping.ts";
 import { createMemfd } from "../../uapi/memfd.ts";
 import { EnvironmentError } from "../environment_error.ts";
+import { vfioUser } from "../qemu/machine_arguments.ts";
 import { qemuFeatures } from "../qemu/qemu_features.ts";
 import { describeEnd, QemuProcess, tiedToUs } from "../qemu/qemu_process.ts";
 import { Qmp } from "../qemu/qmp.ts";
@@ -208,13 +209,9 @@ function ownArguments(own: OwnSockets): string[] {
     ...["-device", expander],
     ...ownPaths(own).flatMap((path, i) => [
       ...["-device", `pcie-root-port,id=port${i},bus=own,addr=${i + 1},chassis=1,slot=${i + 1}`],
-      ...["-device", vfioUser(`port${i}`, path)],
+      ...["-device", vfioUser(`port${i}`, "0", path)],
     ]),
   ];
-}
-
-function vfioUser(bus: string, path: string): string {
-  return JSON.stringify({ driver: "vfio-user-pci", bus, socket: { type: "unix", path } });
 }
 
 /** The SMMU, then its functions. */

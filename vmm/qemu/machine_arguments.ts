@@ -177,7 +177,8 @@ export function functionId(slot: number): string {
 /** In an emulated server our thread may have no processor for the 5 seconds after which QEMU gives up by itself. */
 const REPLY_MS = 30_000;
 
-function vfioUser(bus: string, addr: string, path: string, more: object = {}): string {
+/** QEMU's `-device` of a function that is served at `path`. */
+export function vfioUser(bus: string, addr: string, path: string, more: object = {}): string {
   const socket = { type: "unix", path };
   const patience = { "x-msg-timeout": REPLY_MS };
   return JSON.stringify({ driver: "vfio-user-pci", ...more, bus, addr, socket, ...patience });
